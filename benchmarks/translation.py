@@ -83,7 +83,7 @@ def train(precision: str) -> dict[str, float]:
 
     from nlp_rnn import batching, config, training
     from nlp_rnn.models.translator import Translator
-    from nlp_rnn.text import train_tokenizer
+    from nlp_rnn.vocabularies import train_tokenizer
 
     keras.utils.set_random_seed(1)
     folder = peers.prepare()

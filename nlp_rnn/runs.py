@@ -19,7 +19,8 @@ from nlp_rnn.metrics import translation_metrics
 from nlp_rnn.models.translation import greatest_target_lengths
 from nlp_rnn.models.translator import Translator
 from nlp_rnn.schedules import truth_share
-from nlp_rnn.text import Tokenizer, train_tokenizer
+from nlp_rnn.text import Tokenizer
+from nlp_rnn.vocabularies import train_tokenizer
 
 _log = logging.getLogger(__name__)
 

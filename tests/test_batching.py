@@ -21,7 +21,8 @@ from nlp_rnn.batching import (
     translation_batches,
 )
 from nlp_rnn.config import BatchConfig, ConfigError, TextConfig
-from nlp_rnn.text import EOS, PAD, UNK, Normalizer, Tokenizer, WordTokenizer, train_tokenizer
+from nlp_rnn.text import EOS, PAD, UNK, Normalizer, Tokenizer, WordTokenizer
+from nlp_rnn.vocabularies import train_tokenizer
 
 NORMALIZER = Normalizer(unicode_normalization="none", lowercase=False)
 # Ids: a 4, b 5, c 6; x 4, y 5.

@@ -11,7 +11,7 @@ from nlp_rnn import store
 from nlp_rnn.config import ConfigError, DataConfig, TextConfig, TranslatorConfig, TranslatorRun
 from nlp_rnn.corpora import DataError
 from nlp_rnn.evaluation import evaluate
-from nlp_rnn.text import train_tokenizer
+from nlp_rnn.vocabularies import train_tokenizer
 
 SENTENCES = {  # source: (reference, hypothesis)
     "ein hund läuft durch das gras .": ("A dog runs through the grass .", "a dog runs through the grass ."),

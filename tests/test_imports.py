@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "settings": {"config"},
     "text": {"config"},
+    "vocabularies": {"config", "text"},
     "losses": set(),
     "metrics": set(),
     "search": set(),

@@ -2,44 +2,20 @@
 
 import gc
 import json
-import logging
-import os
-import subprocess
-import sys
 import time
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from text_cases import CORPUS, EDGES, NOUNS, VERBS, run_python, strings, trained
 
 from nlp_rnn import text
 from nlp_rnn.config import ConfigError, TextConfig
 from nlp_rnn.text import BOS, EOS, PAD, UNK, Normalizer, Tokenizer
-
-NOUNS = ["cat", "dog", "house", "tree", "Straße", "Größe", "river", "boat", "train", "bridge"]
-VERBS = ["sees", "finds", "paints", "überquert", "follows", "likes"]
-CORPUS = [
-    f"The {first} {verb} the {second}, {count} times."
-    for first in NOUNS
-    for verb in VERBS
-    for second in NOUNS
-    for count in (2, 17)
-]
-SUBWORDS = TextConfig(vocabulary_size=400)
-EDGES = [
-    "", " ", "  ", " a", "a ", "  The   cat  ", "\t", "\n", "a\tb\nc\r\n",
-    "日本語 ไทย", "👨\u200d👩\u200d👧\u200d👦🏳\ufe0f\u200d🌈", "<s> </s> <unk> <pad> <0x41>",
-    "\u2581", "a\u2581\u2581 b", "\ue000\ue001\ue000\ue002\u2581", "\u2585",
-    "\ufeffx", "\u2028\u3000\xa0", "\uffff\ufdd0",
-]  # fmt: skip
-
-
-def trained(kind: str, **settings: object) -> Tokenizer:
-    return text.train_tokenizer(iter(CORPUS), TextConfig(tokenizer=kind, vocabulary_size=400, **settings))
+from nlp_rnn.vocabularies import train_tokenizer
 
 
 @pytest.fixture(scope="module", params=["unigram", "bpe"])
@@ -54,16 +30,21 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     return trained("sentencepiece", subword_model=request.param)
 
 
-def strings(tensor: tf.Tensor) -> list[str]:
-    return [item.decode("utf-8") for item in tensor.numpy().tolist()]
-
-
 def normalized(form: str, lowercase: bool, *texts: str | bytes) -> list[str]:
     return strings(Normalizer(unicode_normalization=form, lowercase=lowercase)(tf.constant(texts)))
 
 
 def test_special_ids_are_those_of_the_whole_project() -> None:
     assert (PAD, UNK, BOS, EOS) == (0, 1, 2, 3)
+
+
+def test_a_tokenizer_that_lacks_a_direction_cannot_be_made() -> None:
+    class OneWay(Tokenizer):
+        def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:
+            return tf.strings.split(text)
+
+    with pytest.raises(TypeError, match="abstract methods '?detokenize'?, '?pieces'?"):
+        OneWay(normalizer=Normalizer(unicode_normalization="nfc", lowercase=False))  # type: ignore[abstract]
 
 
 @given(st.lists(st.one_of(st.binary(max_size=8), st.text(max_size=8).map(str.encode)), min_size=1, max_size=20))
@@ -125,36 +106,16 @@ def test_a_word_has_the_same_pieces_at_the_start_and_within(subwords: Tokenizer)
     assert pair == alone + alone
 
 
-def test_frequent_words_become_pieces(subwords: Tokenizer) -> None:
-    tokens = subwords.tokenize(["house river Straße"])
-    assert strings(subwords.pieces(tokens.values)) == ["▁house", "▁river", "▁Straße"]
-
-
 def test_subword_pieces_are_readable(subwords: Tokenizer) -> None:
     (pieces,) = subwords.pieces(subwords.tokenize(["the cat é"]).to_tensor()).numpy().tolist()
     assert b"".join(pieces).decode() == "▁the▁cat▁<0xC3><0xA9>"
 
 
 def test_characters_come_back_exactly() -> None:
-    letters = text.train_tokenizer(EDGES, TextConfig(tokenizer="characters", unicode_normalization="none"))
+    letters = train_tokenizer(EDGES, TextConfig(tokenizer="characters", unicode_normalization="none"))
     assert strings(letters.detokenize(letters.tokenize(EDGES))) == EDGES
     # 👩 ZERO WIDTH JOINER 👧 are three code points.
     assert letters.tokenize(["👩\u200d👧"]).row_lengths().numpy() == [3]
-
-
-def test_characters_are_numbered_by_frequency() -> None:
-    letters = text.train_tokenizer(["cab", "bab"], TextConfig(tokenizer="characters", vocabulary_size=6))
-    assert letters.vocabulary == ("b", "a")
-    assert letters.tokenize(["abc"]).to_list() == [[5, 4, UNK]]
-    assert strings(letters.detokenize(letters.tokenize(["abc"]))) == ["ab"]
-
-
-def test_words_are_numbered_by_frequency_and_ties_by_spelling() -> None:
-    words = text.train_tokenizer(["b a  b", "c\ta <s>"], TextConfig(tokenizer="words", vocabulary_size=8))
-    assert words.vocabulary == ("a", "b", "<s>", "c")
-    assert words.vocabulary_size == 8
-    assert words.tokenize(["a x c", "<s> <unk> <pad>", ""]).to_list() == [[4, UNK, 7], [6, UNK, UNK], []]
-    assert strings(words.detokenize(words.tokenize([" a\n x  c "]))) == ["a c"]
 
 
 @given(
@@ -199,7 +160,7 @@ def test_a_tokenizer_outlives_tensorflow_s_caches(tokenizer: Tokenizer) -> None:
 
 def test_two_models_in_one_process_keep_apart() -> None:
     config = TextConfig(subword_model="bpe", vocabulary_size=400)
-    first, second = (text.train_tokenizer([words] * 9, config) for words in ("abcde abcde", "vwxyz vwxyz"))
+    first, second = (train_tokenizer([words] * 9, config) for words in ("abcde abcde", "vwxyz vwxyz"))
     assert first.tokenize(["abcde"]).row_lengths().numpy() == [1]
     assert second.tokenize(["vwxyz"]).row_lengths().numpy() == [1]
     assert second.tokenize(["abcde"]).row_lengths().numpy() > [1]
@@ -236,127 +197,6 @@ def test_a_long_text_takes_seconds_at_most(tokenizer: Tokenizer) -> None:
     assert time.perf_counter() - start < 20
     if not isinstance(tokenizer, text.WordTokenizer):
         assert back == value
-
-
-@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
-def test_a_vocabulary_larger_than_the_text_supports(algorithm: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="nlp_rnn.text"):
-        small = text.train_tokenizer(["hello", "hollow"], TextConfig(subword_model=algorithm, vocabulary_size=8000))
-    assert 260 < small.vocabulary_size < 300
-    assert f"supports {small.vocabulary_size} subwords only; vocabulary_size asked for 8000" in caplog.text
-    assert strings(small.detokenize(small.tokenize(["hello wörld"]))) == ["hello wörld"]
-
-
-@pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
-@pytest.mark.parametrize("size", [6, 40, 319])
-def test_a_vocabulary_without_room_for_bytes(algorithm: str, size: int) -> None:
-    small = text.train_tokenizer(CORPUS, TextConfig(subword_model=algorithm, vocabulary_size=size))
-    assert small.vocabulary_size <= size
-    (tokens,) = small.tokenize(["e日e"]).to_list()
-    assert UNK in tokens
-    assert strings(small.detokenize(small.tokenize(["e日e"]))) == ["ee"]
-
-
-def test_more_characters_than_the_vocabulary_holds() -> None:
-    """SentencePiece itself refuses this."""
-    texts = ["".join(map(chr, range(0x4E00, 0x4E00 + 2000))) + "一" * 50]
-    model = text.train_tokenizer(texts, TextConfig(vocabulary_size=400))
-    assert model.vocabulary_size <= 400
-    assert model.tokenize(["一一"]).row_lengths().numpy()[0] <= 3  # frequent: not spelt in bytes
-    assert strings(model.detokenize(model.tokenize(texts))) == texts
-
-
-def test_a_vocabulary_that_holds_no_character_is_refused() -> None:
-    with pytest.raises(ConfigError, match="vocabulary_size must be at least 6"):
-        text.train_tokenizer(CORPUS, TextConfig(vocabulary_size=5))
-
-
-@pytest.mark.parametrize("kind", ["sentencepiece", "characters", "words"])
-@pytest.mark.parametrize("texts", [[], [""], [" \n", "\t\u3000"]])
-def test_training_on_nothing_is_refused(kind: str, texts: list[str]) -> None:
-    with pytest.raises(ConfigError, match="the training text is empty"):
-        text.train_tokenizer(texts, TextConfig(tokenizer=kind))
-
-
-def test_training_text_is_normalised() -> None:
-    words = text.train_tokenizer(["E\u0301T\u00c9 \ud800"], TextConfig(tokenizer="words", lowercase=True))
-    assert words.vocabulary == ("\u00e9t\u00e9", "\ufffd\ufffd\ufffd")  # three bytes that are no UTF-8
-    subwords = trained("sentencepiece", lowercase=True)
-    assert strings(subwords.detokenize(subwords.tokenize(["THE CAT"]))) == ["the cat"]
-    assert subwords.tokenize(["THE CAT"]).to_list() == subwords.tokenize(["the cat"]).to_list()
-
-
-def test_long_lines_are_learnt_from() -> None:
-    """SentencePiece leaves out lines of more than 4192 bytes, unless told otherwise."""
-    model = text.train_tokenizer(["qwertz " * 5000 + "x" * 9000], SUBWORDS)
-    assert model.tokenize(["qwertz"]).row_lengths().numpy().tolist() == [1]
-
-
-def test_long_lines_are_cut_at_spaces() -> None:
-    value = " ".join(f"word{number}" for number in range(1000))
-    lines = list(text._lines([tf.constant([value + "\n\n \r\nnext", ""])]))
-    assert " ".join(lines) == value + " next"
-    assert max(map(len, lines)) <= text._LINE_LENGTH
-    assert [len(line) for line in text._lines([tf.constant(["x" * 2500])])] == [1000, 1000, 500]
-
-
-def test_texts_are_read_as_a_stream_and_sampled_evenly() -> None:
-    def numbers() -> Iterator[str]:
-        yield from map(str, range(100_000))
-
-    sample = text._sample(numbers(), 500)
-    assert len(set(sample)) == 500
-    assert sample == text._sample(numbers(), 500)
-    mean = sum(map(int, sample)) / 500
-    assert abs(mean - 50_000) < 4 * 100_000 / (12 * 500) ** 0.5  # four standard deviations
-    assert text._sample(iter("abc"), 500) == ["a", "b", "c"]
-
-
-def test_the_normalising_stream_reads_no_further_than_a_batch() -> None:
-    taken = []
-
-    def endless() -> Iterator[str]:
-        while True:
-            taken.append(1)
-            yield "a"
-
-    next(text._normalized(endless(), Normalizer(unicode_normalization="nfc", lowercase=False)))
-    assert len(taken) == text._TEXTS_AT_ONCE
-
-
-def run(program: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env=os.environ | environment,
-    )
-
-
-def test_training_repeats_in_another_process_and_is_silent(tmp_path: Path) -> None:
-    trained("sentencepiece").save(tmp_path / "here" / "unigram")
-    trained("sentencepiece", subword_model="bpe").save(tmp_path / "here" / "bpe")
-    (tmp_path / "corpus.json").write_text(json.dumps(CORPUS))
-    program = """
-import json, sys, pathlib
-from nlp_rnn import text
-from nlp_rnn.config import TextConfig
-folder = pathlib.Path(sys.argv[1])
-print("start", file=sys.stderr, flush=True)
-for algorithm in ("unigram", "bpe"):
-    config = TextConfig(vocabulary_size=400, subword_model=algorithm)
-    tokenizer = text.train_tokenizer(json.loads((folder / "corpus.json").read_text()), config)
-    tokenizer.save(folder / "there" / algorithm)
-"""
-    done = run(program, tmp_path, PYTHONHASHSEED="7")
-    for name in ("unigram/tokenizer.model", "unigram/tokenizer.json", "bpe/tokenizer.model"):
-        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
-    after = done.stderr.partition("start\n")[2]
-    assert done.stdout == ""
-    for chatter in ("LOG(", "trainer_interface", "normalizer.cc", "trainer_spec"):
-        assert chatter not in after
 
 
 class Exported(tf.Module):
@@ -404,7 +244,9 @@ def test_an_export_serves_with_tensorflow_and_its_text_operations_alone(tmp_path
         module = Exported(tokenizer)
         signatures = {"serving_default": module.both_ways, "explain": module.explain}
         tf.saved_model.save(module, str(tmp_path / tokenizer.kind), signatures=signatures)
-    done = run(SERVE, json.dumps(value), *(tmp_path / tokenizer.kind for tokenizer in tokenizers), LC_ALL="tr_TR.UTF-8")
+    done = run_python(
+        SERVE, json.dumps(value), *(tmp_path / tokenizer.kind for tokenizer in tokenizers), LC_ALL="tr_TR.UTF-8"
+    )
     for tokenizer, served in zip(tokenizers, json.loads(done.stdout), strict=True):
         tokens = tokenizer.tokenize(value)
         assert served["ids"] == tokens.to_tensor().numpy().tolist()
