@@ -1,13 +1,17 @@
 """Embedded corpora: small, generated, the same on every machine, with nothing to download."""
 
+import itertools
 import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import datasets
 
-from nlp_rnn import grammar
+from nlp_rnn import entities, grammar
 from nlp_rnn.grammar import Clause, Phrase, Tense
 
-_SIZES = {"train": 4000, "validation": 200, "test": 200}
+_Row = dict[str, Any]
 
 
 def _draw_phrase(draw: random.Random, noun: grammar.Noun, *, definite: bool) -> Phrase:
@@ -57,28 +61,59 @@ def _draw_pair(draw: random.Random) -> tuple[str, str]:
     return grammar.condition(main, premise)
 
 
+def _translations(draw: random.Random) -> Iterator[tuple[_Row, set[str]]]:
+    while True:
+        source, target = _draw_pair(draw)
+        yield {"source": source, "target": target}, {source, target}
+
+
+def _tagged_sentences(draw: random.Random) -> Iterator[tuple[_Row, set[str]]]:
+    while True:
+        tokens, tags = entities.sentence(draw)
+        yield {"tokens": tokens, "tags": tags}, {" ".join(tokens)}
+
+
+@dataclass(frozen=True)
+class _Corpus:
+    """A corpus; `draw` yields rows for ever, each with the sentences in it."""
+
+    draw: Callable[[random.Random], Iterator[tuple[_Row, set[str]]]]
+    sizes: dict[str, int]
+
+
+_CORPORA = {
+    "translation": _Corpus(_translations, {"train": 4000, "validation": 200, "test": 200}),
+    "tagging": _Corpus(_tagged_sentences, {"train": 1500, "validation": 200, "test": 200}),
+}
+
+
 def names() -> tuple[str, ...]:
     """Returns the names `load` knows."""
-    return ("translation",)
+    return tuple(_CORPORA)
 
 
 def load(name: str) -> dict[str, datasets.Dataset]:
     """Generates a corpus; no sentence, of either language, occurs twice in it.
 
+    `translation` has the columns `source` (English) and `target` (German),
+    `tagging` the columns `tokens` and `tags` (BIO; PER, LOC and ORG).
+
     Raises:
         KeyError: There is no such corpus.
     """
-    if name not in names():
-        raise KeyError(name)
-    draw, pairs, seen = random.Random(20), list[tuple[str, str]](), set[str]()
-    while len(pairs) < sum(_SIZES.values()):
-        pair = _draw_pair(draw)
-        if seen.isdisjoint(pair):
-            seen.update(pair)
-            pairs.append(pair)
+    corpus = _CORPORA[name]
+    count = sum(corpus.sizes.values())
+    rows = list(itertools.islice(_without_repeats(corpus.draw(random.Random(20))), count))
     splits, start = {}, 0
-    for split, size in _SIZES.items():
-        part = pairs[start : start + size]
-        splits[split] = datasets.Dataset.from_dict({"source": [s for s, _ in part], "target": [t for _, t in part]})
+    for split, size in corpus.sizes.items():
+        splits[split] = datasets.Dataset.from_list(rows[start : start + size])
         start += size
     return splits
+
+
+def _without_repeats(drawn: Iterator[tuple[_Row, set[str]]]) -> Iterator[_Row]:
+    seen = set[str]()
+    for row, sentences in drawn:
+        if seen.isdisjoint(sentences):
+            seen |= sentences
+            yield row
