@@ -1,4 +1,4 @@
-"""Pictures of a training and of attention, as PNG files.
+"""Pictures of a training, of attention and of mistakes, as PNG files.
 
 Figures are made by matplotlib's objects alone: without pyplot there is no
 window, no display and no state to clean up.
@@ -26,7 +26,8 @@ _PANELS_A_ROW = 3
 _PANEL_INCHES = (4.0, 3.0)
 _FONT_POINTS = 9.0
 _CELL_INCHES = 0.26  # leaves a little air around a label of _FONT_POINTS
-_LONGEST_SIDE_INCHES = 40.0  # of an attention map: beyond it, cells and labels shrink
+_COUNT_INCHES = 0.34  # a cell with a number in it
+_LONGEST_SIDE_INCHES = 40.0  # of a grid of cells: beyond it, cells and labels shrink
 _SMALLEST_FONT_POINTS = 3.0
 _LONGEST_LABEL = 24  # characters
 _PLAIN_FONT = "DejaVu Sans"  # comes with matplotlib
@@ -99,18 +100,117 @@ def attention_heat_map(
             f"Expected weights of {shape[0]} target and {shape[1]} source tokens, at least one of each; "
             f"their shape is {weights.shape}."
         )
-    cell = min(_CELL_INCHES, _LONGEST_SIDE_INCHES / max(shape))
-    height, width = (max(cell * count, _CELL_INCHES) for count in shape)
-    points = max(_SMALLEST_FONT_POINTS, _FONT_POINTS * cell / _CELL_INCHES)
+    _draw_grid(target_tokens, source_tokens, weights, path)
+
+
+def confusion_matrix(labels: Sequence[str], matrix: np.ndarray, path: Path) -> None:
+    """Draws which label was predicted for which: one row a label expected, one column a label predicted.
+
+    A cell's colour is its share of the row, from 0 to 1, so that rare labels
+    show as clearly as frequent ones; the number in it is the count. Characters
+    for which no installed font has a glyph are drawn as boxes.
+
+    Args:
+        labels: What both rows and columns stand for.
+        matrix: int (labels, labels), counts; a row may be all 0.
+        path: The PNG file to write.
+
+    Raises:
+        ValueError: There are no labels, or the matrix has another shape or
+            holds negative counts.
+    """
+    matrix = np.asarray(matrix)
+    if not labels or matrix.shape != (len(labels), len(labels)) or np.any(matrix < 0):
+        raise ValueError(
+            f"Expected counts of {len(labels)} by {len(labels)} labels, at least one and none below 0; "
+            f"the matrix's shape is {matrix.shape}."
+        )
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    _draw_grid(labels, labels, shares, path, counts=matrix, names=("expected", "predicted"))
+
+
+def reliability_diagram(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray, path: Path) -> None:
+    """Draws how often predictions of a like confidence are right, above how many there are.
+
+    Bars that reach the dashed line are well calibrated: below it a model is too
+    sure of itself, above it not sure enough. A dot marks each bar's mean
+    confidence.
+
+    Args:
+        confidence: float (bins,). Mean confidence in bins of equal width from
+            0 to 1; ignored where a bin is empty.
+        accuracy: float (bins,). Share of right predictions; ignored likewise.
+        count: int (bins,). Predictions.
+        path: The PNG file to write.
+
+    Raises:
+        ValueError: There are no predictions, or not one value a bin.
+
+    Reference:
+        Guo et al. (2017), "On Calibration of Modern Neural Networks", figure
+        1. arXiv:1706.04599
+    """
+    count = np.asarray(count)
+    if not count.sum() or not np.shape(confidence) == np.shape(accuracy) == count.shape:
+        raise ValueError(
+            "Expected one confidence, accuracy and count a bin, and at least one prediction; their shapes are "
+            f"{np.shape(confidence)}, {np.shape(accuracy)} and {count.shape}, with {count.sum()} predictions."
+        )
+    full = count > 0
+    width = 1 / count.size
+    lefts = np.arange(count.size) * width
+    figure = Figure(figsize=(_PANEL_INCHES[0], 1.5 * _PANEL_INCHES[1]), dpi=_DOTS_PER_INCH, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    bars: dict[str, Any] = {"width": width, "align": "edge", "edgecolor": "white", "linewidth": 0.5}
+    upper.bar(lefts[full], np.asarray(accuracy)[full], color="tab:blue", **bars)
+    upper.plot((0, 1), (0, 1), linestyle="--", color="gray", linewidth=1)
+    upper.plot(np.asarray(confidence)[full], np.asarray(accuracy)[full], "o", color="black", markersize=3)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    lower.bar(lefts, count / count.sum(), color="tab:gray", **bars)
+    lower.set(xlabel="confidence", ylabel="share")
+    for axes in (upper, lower):
+        axes.tick_params(labelsize=_FONT_POINTS - 1)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, format="png")
+
+
+def _draw_grid(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    weights: np.ndarray,
+    path: Path,
+    *,
+    counts: np.ndarray | None = None,
+    names: tuple[str, str] | None = None,
+) -> None:
+    """Draws weights between 0 and 1 as cells with labels, perhaps with counts in them and names of the axes."""
+    cell = min(_CELL_INCHES if counts is None else _COUNT_INCHES, _LONGEST_SIDE_INCHES / max(weights.shape))
+    height, width = (max(cell * count, _CELL_INCHES) for count in weights.shape)
+    points = max(_SMALLEST_FONT_POINTS, _FONT_POINTS * min(1.0, cell / _CELL_INCHES))
     # The axes fill the figure; labels and bar lie outside, and saving makes room for them.
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    _label_tokens(axes, source_tokens, target_tokens, points)
+    _label_tokens(axes, columns, rows, points)
+    if counts is not None:
+        _write_counts(axes, counts, weights, points)
+    if names is not None:
+        axes.set_ylabel(names[0], fontsize=_FONT_POINTS)
+        axes.set_xlabel(names[1], fontsize=_FONT_POINTS)
+        axes.xaxis.set_label_position("top")
     bar_height = min(max(height, 1.2), 4.0)
     bar = figure.add_axes((1 + 0.2 / width, 1 - bar_height / height, 0.12 / width, bar_height / height))
     figure.colorbar(image, cax=bar, ticks=[0, 0.5, 1]).ax.tick_params(labelsize=_FONT_POINTS - 1)
     figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, weights: np.ndarray, points: float) -> None:
+    for row, column in np.argwhere(counts):
+        count = f"{counts[row, column]}"
+        # A cell has room for four digits of this size.
+        size = points * 0.8 * min(1.0, 4 / len(count))
+        ink = "white" if weights[row, column] > 0.6 else "black"
+        axes.text(column, row, count, fontsize=size, color=ink, ha="center", va="center")
 
 
 def _number(cell: str | None) -> float:

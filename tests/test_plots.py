@@ -6,9 +6,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from nlp_rnn.plots import attention_heat_map, learning_curves, read_history
+from nlp_rnn.plots import attention_heat_map, confusion_matrix, learning_curves, read_history, reliability_diagram
 
 CELL = 0.26 * 120  # pixels
+COUNT_CELL = 0.34 * 120
+BLUE = (31, 119, 180)
+GRAY = (127, 127, 127)
 
 
 def heat_map(tmp_path: Path, source: list[str], target: list[str], weights: object) -> np.ndarray:
@@ -21,6 +24,25 @@ def curves(tmp_path: Path, history: list[dict[str, float]]) -> np.ndarray:
     path = tmp_path / "curves.png"
     learning_curves(history, path)
     return matplotlib.image.imread(path)
+
+
+def confusions(tmp_path: Path, labels: list[str], matrix: object) -> np.ndarray:
+    path = tmp_path / "confusion.png"
+    confusion_matrix(labels, np.asarray(matrix), path)
+    return matplotlib.image.imread(path)
+
+
+def reliability(tmp_path: Path, confidence: list[float], accuracy: list[float], count: list[int]) -> np.ndarray:
+    path = tmp_path / "reliability.png"
+    reliability_diagram(np.array(confidence), np.array(accuracy), np.array(count), path)
+    return matplotlib.image.imread(path)
+
+
+def size_of(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """The box around all bars of a colour; smoothed letters and lines may have it here and there: top to right."""
+    near = np.abs(picture[..., :3] - np.array(colour) / 255).max(axis=-1) < 0.01
+    rows, columns = np.nonzero(near.sum(axis=1) > 30)[0], np.nonzero(near.sum(axis=0) > 30)[0]
+    return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, int, int]:
@@ -163,3 +185,86 @@ def test_a_history_is_read_from_csv(tmp_path: Path) -> None:
     first, second = read_history(path)
     assert (first["epoch"], first["loss"], second["epoch"]) == (1.0, 2.5, 2.0)
     assert math.isnan(first["note"]) and math.isnan(second["loss"])
+
+
+def test_a_count_colours_the_cell_of_its_labels_alone(tmp_path: Path) -> None:
+    labels = ["a", "b", "c", "d"]
+    blank = confusions(tmp_path, labels, np.zeros((4, 4), int))
+    boxes = {}
+    for cell in [(0, 0), (0, 1), (2, 1)]:
+        matrix = np.zeros((4, 4), int)
+        matrix[cell] = 7
+        top, bottom, left, right = changed(blank, confusions(tmp_path, labels, matrix))
+        assert bottom - top == pytest.approx(COUNT_CELL, abs=3)
+        assert right - left == pytest.approx(COUNT_CELL, abs=3)
+        boxes[cell] = np.array([top, left])
+    np.testing.assert_allclose(boxes[0, 1] - boxes[0, 0], [0, COUNT_CELL], atol=2)  # predicted: to the right
+    np.testing.assert_allclose(boxes[2, 1] - boxes[0, 1], [2 * COUNT_CELL, 0], atol=2)  # expected: downwards
+
+
+def test_a_cell_is_coloured_by_its_share_of_the_row(tmp_path: Path) -> None:
+    """Ten times as many of a label change the figures, not the colours; another share changes both."""
+
+    def colour(matrix: list[list[int]]) -> np.ndarray:
+        picture = confusions(tmp_path, ["a", "b"], matrix)
+        top, _, left, _ = changed(confusions(tmp_path, ["a", "b"], [[0, 0], [0, 0]]), picture)
+        return picture[top + 4, left + 4]  # of the first cell, beside its figure
+
+    np.testing.assert_array_equal(colour([[3, 1], [0, 5]]), colour([[30, 10], [0, 1]]))
+    assert colour([[3, 1], [0, 5]]).mean() < colour([[1, 3], [0, 5]]).mean() - 0.1
+
+
+def test_counts_are_written_into_the_cells(tmp_path: Path) -> None:
+    """The same shares, other figures; only the cell changes in which the figure does."""
+    few = confusions(tmp_path, ["a", "b"], [[4, 0], [0, 3]])
+    top, bottom, left, right = changed(few, confusions(tmp_path, ["a", "b"], [[12345678, 0], [0, 3]]))
+    assert 4 <= bottom - top < COUNT_CELL
+    assert COUNT_CELL / 2 < right - left <= COUNT_CELL + 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "matrix"), [([], np.zeros((0, 0))), (["a"], [[1, 2]]), (["a", "b"], [[1]]), (["a"], [[-1]])]
+)
+def test_counts_of_other_labels_are_refused(tmp_path: Path, labels: list[str], matrix: object) -> None:
+    with pytest.raises(ValueError, match=f"counts of {len(labels)} by {len(labels)} labels"):
+        confusions(tmp_path, labels, matrix)
+
+
+def test_a_bar_is_as_high_as_its_bin_is_accurate(tmp_path: Path) -> None:
+    """Of four bins, at the place of the one that is not empty; the others' NaN are not looked at."""
+    nan = math.nan
+    boxes = {}
+    for accuracy, place in [(1.0, 1), (0.5, 1), (0.5, 2)]:
+        values = [accuracy if bin == place else nan for bin in range(4)]
+        picture = reliability(tmp_path, values, values, [9 if bin == place else 0 for bin in range(4)])
+        boxes[accuracy, place] = size_of(picture, BLUE)
+    top, bottom, left, right = boxes[1.0, 1]
+    assert boxes[0.5, 1][1] == bottom
+    assert bottom - boxes[0.5, 1][0] == pytest.approx((bottom - top) / 2, abs=3)
+    assert boxes[0.5, 2][2] == pytest.approx(right, abs=3)
+    assert boxes[0.5, 2][3] - boxes[0.5, 2][2] == pytest.approx(right - left, abs=3)
+
+
+def test_a_dot_stands_at_the_mean_confidence(tmp_path: Path) -> None:
+    low, high = (reliability(tmp_path, [0.25, place], [0.9, 0.9], [5, 5]) for place in (0.55, 0.95))
+    top, bottom, left, right = changed(low, high)
+    full = size_of(reliability(tmp_path, [0.5], [1.0], [1]), BLUE)
+    assert right - left == pytest.approx(0.4 * (full[3] - full[2]), abs=12)
+    assert bottom - top < 12
+
+
+def test_the_shares_of_the_bins_are_drawn_below(tmp_path: Path) -> None:
+    low, high = (size_of(reliability(tmp_path, [0.2, 0.8], [0.5, 0.5], counts), GRAY) for counts in ([10, 0], [0, 10]))
+    assert low[2] < high[2] and low[3] < high[3]
+    blue = size_of(reliability(tmp_path, [0.2, 0.8], [0.5, 0.5], [10, 0]), BLUE)
+    assert blue[1] < low[0]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "accuracy", "count"), [([], [], []), ([0.5], [0.5], [0]), ([0.5], [0.5, 1.0], [1, 1])]
+)
+def test_bins_that_do_not_fit_are_refused(
+    tmp_path: Path, confidence: list[float], accuracy: list[float], count: list[int]
+) -> None:
+    with pytest.raises(ValueError, match="one confidence, accuracy and count a bin, and at least one prediction"):
+        reliability(tmp_path, confidence, accuracy, count)
