@@ -1,161 +1,32 @@
-"""From rows of text to padded, masked batches of few shapes.
+"""Batches of text, padded and masked, for training and for evaluation.
 
-A compiled train step is compiled once for each shape, and works on padding as
-hard as on text: batches should have few shapes and little padding. Both are
-had by measuring all lengths first (`measure`) and then planning: a `BatchPlan`
-knows every batch of every epoch, which rows are in it and how far it is
-padded, before a single text is read. Hence also an exact resume: `seed`,
-`epoch` and the number of batches done say all there is to know.
-
-The plan holds some 24 bytes an example; the texts stay in their Arrow file
-until their batch is due. Python stands at the source of the pipelines only.
+A `BatchPlan` says which rows are in a batch and how far it is padded; here its
+texts are read and encoded. They stay in their Arrow file until their batch is
+due. Python stands at the source of the pipelines only.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
 import tensorflow as tf
 
-from nlp_rnn.config import BatchConfig, ConfigError
+from nlp_rnn.config import BatchConfig
+from nlp_rnn.plans import BatchPlan, Lengths, PlannedBatch, Shape, complete_plan
 from nlp_rnn.text import EOS, PAD, Tokenizer
 
 _ROWS_AT_ONCE = 1000
 _TOKENIZING_THREADS = 2
 _BATCHES_AHEAD = 4
-
-# A further shape is worth it if it saves more padding than this many of its
-# batches have positions: half a batch is lost because examples do not divide
-# evenly, the rest is what compiling takes, shared out over a training's epochs.
-_PRICE_OF_A_SHAPE = 3.0
-# Every shape's compiled step stays in memory.
-_MOST_SHAPES = 24
-# Merging takes time with the square of this.
-_MOST_CELLS = 512
+# What is computed for each distinct word is compiled for multiples of this many.
+_DISTINCT_WORDS = 64
 
 Batch = dict[str, tf.Tensor]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Lengths:
-    """How many tokens each row of a corpus has, EOS not counted.
-
-    Attributes:
-        source: int32 (rows,).
-        target: int32 (rows,).
-    """
-
-    source: np.ndarray
-    target: np.ndarray
-
-
-class Shape(NamedTuple):
-    """The shape of a batch; lengths include EOS and padding."""
-
-    examples: int
-    source: int
-    target: int
-
-
-class PlannedBatch(NamedTuple):
-    """What a batch will be made of.
-
-    Attributes:
-        rows: int64. At least one, at most `shape.examples`; the rest of the
-            batch are empty examples, masked altogether.
-        shape: What the batch is padded to.
-    """
-
-    rows: np.ndarray
-    shape: Shape
-
-
-class BatchPlan:
-    """All batches of a corpus: the same shapes and the same number every epoch.
-
-    Rows are laid out in cells by both their lengths, EOS included, rounded up
-    to a multiple of `bucket_width`. Cells are merged, the cheapest pair first,
-    while that costs less than a shape does; each row then goes into the
-    smallest shape that holds it. The rows of a shape are dealt out evenly:
-    all its batches have the same number of examples, the last of which is
-    empty in some.
-
-    Args:
-        lengths: of every row, as `measure` returns them.
-        batching: how examples are put together. `batch_tokens` bounds the
-            padded tokens of a batch on each side. Rows longer than
-            `longest_example` are in no batch.
-
-    Attributes:
-        examples: Rows in the batches.
-        overlong: Rows left out by `longest_example`.
-        shapes: All shapes of batches, the smallest first.
-
-    Raises:
-        ValueError: there are no rows.
-        ConfigError: `longest_example` leaves none.
-    """
-
-    def __init__(self, *, lengths: Lengths, batching: BatchConfig) -> None:
-        if not len(lengths.source):
-            raise ValueError("There are no examples to make batches of: the data set is empty.")
-        longest = np.maximum(lengths.source, lengths.target)
-        kept = np.flatnonzero(longest <= batching.longest_example)
-        if not len(kept):
-            raise ConfigError(
-                f"All {len(longest)} examples have more than {batching.longest_example} tokens; the shortest has "
-                f"{longest.min()}: raise longest_example (--longest-example)."
-            )
-        self.rows_in_corpus = len(longest)
-        self.examples = len(kept)
-        self.overlong = len(longest) - len(kept)
-        source, target = lengths.source[kept] + 1, lengths.target[kept] + 1  # EOS
-
-        def capacity(source: Any, target: Any) -> Any:
-            if batching.batch_tokens is None:
-                return np.full_like(source, batching.batch_size)
-            return batching.batch_tokens // np.maximum(source, target)
-
-        padded = _few_shapes(*_cells(source, target, batching), capacity)
-        shape_of = _smallest_that_holds(padded, source, target)
-        order = np.lexsort((source, target, shape_of))
-        rows = np.split(kept[order], np.searchsorted(shape_of[order], np.arange(1, len(padded))))
-        # Reassigned to smaller shapes, rows may have left one without any.
-        self._groups = [
-            _group(members, lengths, int(capacity(lengths[0], lengths[1])))
-            for members, lengths in zip(rows, padded, strict=True)
-            if len(members)
-        ]
-        self.shapes = tuple(group.shape for group in self._groups)
-        self._tokens = int(source.sum()), int(target.sum())
-
-    def __len__(self) -> int:
-        """The number of batches of an epoch."""
-        return sum(group.batches for group in self._groups)
-
-    @property
-    def padding(self) -> tuple[float, float]:
-        """Share of the positions that are padding, of the source and of the target side."""
-        examples = np.array([group.batches * group.shape.examples for group in self._groups])
-        source, target = examples @ np.array([shape[1:] for shape in self.shapes])
-        return 1 - self._tokens[0] / float(source), 1 - self._tokens[1] / float(target)
-
-    def in_order(self) -> list[PlannedBatch]:
-        """The batches by length, the shortest first."""
-        return [batch for group in self._groups for batch in group.cut(group.rows)]
-
-    def shuffled(self, *, seed: int, epoch: int) -> list[PlannedBatch]:
-        """The batches of one epoch: other rows together, and in another order, for each seed and epoch.
-
-        Args:
-            seed: int >= 0.
-            epoch: int >= 0.
-        """
-        generator = np.random.default_rng((seed, epoch))
-        batches = [batch for group in self._groups for batch in group.cut(generator.permutation(group.rows))]
-        return [batches[i] for i in generator.permutation(len(batches))]
+ReadWords = Callable[[tf.Tensor], Batch]
+"""Turns words, string (batch, time), "" at padding, into a network's inputs."""
 
 
 def measure(dataset: datasets.Dataset, *, source_tokenizer: Tokenizer, target_tokenizer: Tokenizer) -> Lengths:
@@ -202,12 +73,7 @@ def translation_batches(
         ValueError: `start` is not within the epoch, or plan and data set do
             not belong together.
     """
-    if plan.rows_in_corpus != len(dataset):
-        raise ValueError(f"The plan is for {plan.rows_in_corpus} rows, not for {len(dataset)}: measure them again.")
-    batches = plan.shuffled(seed=seed, epoch=epoch)
-    if not 0 <= start <= len(batches):
-        raise ValueError(f"start must lie between 0 and the {len(batches)} batches of an epoch, not at {start}.")
-    return _pairs(dataset, batches[start:], source_tokenizer, target_tokenizer)
+    return _pairs(dataset, _remaining(dataset, plan, seed, epoch, start), source_tokenizer, target_tokenizer)
 
 
 def evaluation_batches(
@@ -229,7 +95,7 @@ def evaluation_batches(
         ValueError: there are no rows.
     """
     lengths = measure(dataset, source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer)
-    plan = _complete_plan(lengths, batching)
+    plan = complete_plan(lengths, batching)
     return _pairs(dataset, plan.in_order(), source_tokenizer, target_tokenizer)
 
 
@@ -255,7 +121,7 @@ def source_batches(
         ValueError: there are no rows.
     """
     lengths = np.minimum(_count(dataset, "source", tokenizer), maximum_length)
-    plan = _complete_plan(Lengths(source=lengths, target=np.zeros_like(lengths)), batching)
+    plan = complete_plan(Lengths(source=lengths, target=np.zeros_like(lengths)), batching)
 
     def encode(read: Batch) -> Batch:
         tokens = tokenizer.tokenize(read["source"])[:, :maximum_length]
@@ -265,83 +131,68 @@ def source_batches(
     return _encoded(dataset, ["source"], plan.in_order(), encode)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-    """The rows that share a shape."""
+def measure_sentences(dataset: datasets.Dataset) -> Lengths:
+    """Counts the words of sentences that are split already.
 
-    rows: np.ndarray
-    batches: int
-    shape: Shape
-
-    def cut(self, rows: np.ndarray) -> Iterator[PlannedBatch]:
-        return (PlannedBatch(part, self.shape) for part in np.array_split(rows, self.batches))
-
-
-def _group(rows: np.ndarray, padded: np.ndarray, capacity: int) -> _Group:
-    batches = -(-len(rows) // capacity)
-    return _Group(rows, batches, Shape(-(-len(rows) // batches), int(padded[0]), int(padded[1])))
+    Args:
+        dataset: with a column `tokens`.
+    """
+    table = dataset.select_columns(["tokens"]).with_format("arrow")
+    counts = [pyarrow.compute.list_value_length(part["tokens"]).to_numpy() for part in table.iter(_ROWS_AT_ONCE)]
+    source = np.concatenate([np.zeros(0, np.int32), *counts]).astype(np.int32)
+    return Lengths(source=source, target=np.zeros_like(source))
 
 
-def _cells(source: np.ndarray, target: np.ndarray, batching: BatchConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds lengths up: the pairs that occur (cells, 2), and how often each does (cells,)."""
-    width = batching.bucket_width
-    while True:
-        rounded = -(-np.stack([source, target]).astype(np.int64) // width) * width
-        # Not beyond the longest example and its EOS: that is what has a place in batch_tokens.
-        rounded = np.minimum(rounded, batching.longest_example + 1)
-        base = int(rounded.max()) + 1
-        codes, counts = np.unique(rounded[0] * base + rounded[1], return_counts=True)
-        if len(codes) <= _MOST_CELLS:
-            return np.stack(np.divmod(codes, base), axis=1), counts
-        width *= 2
+def tagging_batches(
+    dataset: datasets.Dataset, *, plan: BatchPlan, read_words: ReadWords, seed: int, epoch: int, start: int = 0
+) -> tf.data.Dataset:
+    """Returns the training batches of one epoch of tagged sentences.
+
+    Args:
+        dataset: with columns `tokens`, and `tags` as numbers.
+        plan: made from the lengths of this data set, `end_tokens` 0.
+        read_words: turns words into the inputs of `nlp_rnn.models.tagger.Tagger`.
+        seed: int >= 0.
+        epoch: int >= 0. Each one has its own order.
+        start: int. Batches already done, which are passed over at no cost.
+
+    Returns:
+        `len(plan) - start` batches of what `read_words` returns, `tags` int32
+        (batch, time), 0 at padding, `mask` bool, True = real token, and `rows`
+        int64 (examples,), the rows that the first examples came from.
+
+    Raises:
+        ValueError: `start` is not within the epoch, or plan and data set do
+            not belong together.
+    """
+    return _sentences(dataset, _remaining(dataset, plan, seed, epoch, start), read_words)
 
 
-def _few_shapes(cells: np.ndarray, counts: np.ndarray, capacity: Callable[[Any, Any], Any]) -> np.ndarray:
-    """Merges cells (cells, 2) while that pays or there are too many; returns lengths (shapes, 2), by price."""
-    source, target = cells.T.copy()
-    counts = counts.copy()
+def tagging_evaluation_batches(
+    dataset: datasets.Dataset, *, read_words: ReadWords, batching: BatchConfig
+) -> tf.data.Dataset:
+    """Returns all tagged sentences, however long, in batches as for training, the shortest first.
 
-    def price(source: Any, target: Any, counts: Any) -> Any:
-        return (counts + _PRICE_OF_A_SHAPE * capacity(source, target)) * (source + target)
+    Args:
+        dataset: with columns `tokens`, and `tags` as numbers.
+        read_words: see `tagging_batches`.
+        batching: how examples are put together; `longest_example` is for
+            training only.
 
-    alive: np.ndarray = np.ones(len(cells), bool)
-
-    def costs(i: Any) -> np.ndarray:
-        """What it costs to merge cell i with each other; below 0 if that saves something."""
-        together = price(np.maximum(source[i], source), np.maximum(target[i], target), counts[i] + counts)
-        apart = price(source[i], target[i], counts[i]) + price(source, target, counts)
-        return np.where(alive & (np.arange(len(alive)) != i), together - apart, np.inf)
-
-    cost = np.stack([costs(i) for i in range(len(cells))])
-    while alive.sum() > 1:
-        i, j = np.unravel_index(cost.argmin(), cost.shape)
-        if cost[i, j] >= 0 and alive.sum() <= _MOST_SHAPES:
-            break
-        source[i], target[i] = max(source[i], source[j]), max(target[i], target[j])
-        counts[i] += counts[j]
-        alive[j] = False
-        cost[j, :] = cost[:, j] = np.inf
-        cost[i, :] = cost[:, i] = costs(i)
-    shapes = np.stack([source[alive], target[alive]], axis=1)
-    return shapes[np.argsort(shapes.sum(axis=1), kind="stable")]
+    Raises:
+        ValueError: there are no rows.
+    """
+    plan = complete_plan(measure_sentences(dataset), batching, end_tokens=0)
+    return _sentences(dataset, plan.in_order(), read_words)
 
 
-def _smallest_that_holds(shapes: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Returns the index of the first of the shapes, sorted by price, that holds each row."""
-    best: np.ndarray = np.full(len(source), -1, np.int16)
-    for i in reversed(range(len(shapes))):
-        best[(source <= shapes[i, 0]) & (target <= shapes[i, 1])] = i
-    return best
-
-
-def _complete_plan(lengths: Lengths, batching: BatchConfig) -> BatchPlan:
-    """Plans batches of all rows, however long."""
-    longest = max(1, int(lengths.source.max(initial=0)), int(lengths.target.max(initial=0)))
-    # The longest one must fit into a batch.
-    tokens = batching.batch_tokens and max(batching.batch_tokens, longest + 2)
-    return BatchPlan(
-        lengths=lengths, batching=dataclasses.replace(batching, longest_example=longest, batch_tokens=tokens)
-    )
+def _remaining(dataset: datasets.Dataset, plan: BatchPlan, seed: int, epoch: int, start: int) -> list[PlannedBatch]:
+    if plan.rows_in_corpus != len(dataset):
+        raise ValueError(f"The plan is for {plan.rows_in_corpus} rows, not for {len(dataset)}: measure them again.")
+    batches = plan.shuffled(seed=seed, epoch=epoch)
+    if not 0 <= start <= len(batches):
+        raise ValueError(f"start must lie between 0 and the {len(batches)} batches of an epoch, not at {start}.")
+    return batches[start:]
 
 
 def _count(dataset: datasets.Dataset, column: str, tokenizer: Tokenizer) -> np.ndarray:
@@ -364,6 +215,30 @@ def _pairs(
     return _encoded(dataset, ["source", "target"], batches, encode)
 
 
+def _sentences(dataset: datasets.Dataset, batches: Sequence[PlannedBatch], read_words: ReadWords) -> tf.data.Dataset:
+    def encode(read: Batch) -> Batch:
+        examples, length, _ = tf.unstack(read["shape"])
+        lengths = tf.pad(read["tokens_lengths"], [[0, examples - tf.size(read["tokens_lengths"])]])
+        mask = tf.sequence_mask(lengths, length)
+        words, tags = (
+            tf.RaggedTensor.from_row_lengths(read[name], lengths).to_tensor(shape=tf.stack([examples, length]))
+            for name in ("tokens", "tags")
+        )
+        return {**_few_heights(read_words(words)), "tags": tags, "mask": mask, "rows": read["rows"]}
+
+    return _encoded(dataset, ["tokens", "tags"], batches, encode)
+
+
+def _few_heights(inputs: Batch) -> Batch:
+    """Pads all but the positions to a number of distinct words that few batches do not share."""
+
+    def padded(values: tf.Tensor) -> tf.Tensor:
+        missing = -tf.shape(values)[0] % _DISTINCT_WORDS
+        return tf.pad(values, [[0, missing], *[[0, 0]] * (values.shape.rank - 1)])
+
+    return {name: value if name == "positions" else padded(value) for name, value in inputs.items()}
+
+
 def _encoded(
     dataset: datasets.Dataset, columns: list[str], batches: Sequence[PlannedBatch], encode: Callable[[Batch], Any]
 ) -> tf.data.Dataset:
@@ -372,15 +247,30 @@ def _encoded(
 
     def read() -> Iterable[dict[str, Any]]:
         for batch in batches:
-            texts = table[batch.rows].to_pydict()
-            yield {"rows": batch.rows, "shape": np.array(batch.shape, np.int32), **texts}
+            yield {"rows": batch.rows, "shape": np.array(batch.shape, np.int32), **_flat(table[batch.rows])}
 
     signature = {"rows": tf.TensorSpec([None], tf.int64), "shape": tf.TensorSpec([3], tf.int32)}
-    signature |= {name: tf.TensorSpec([None], tf.string) for name in columns}
+    for name, kind in zip(table.features.arrow_schema.names, table.features.arrow_schema.types, strict=True):
+        numbers = pa.types.is_list(kind) and pa.types.is_integer(kind.value_type)
+        signature[name] = tf.TensorSpec([None], tf.int32 if numbers else tf.string)
+        if pa.types.is_list(kind):
+            signature[f"{name}_lengths"] = tf.TensorSpec([None], tf.int32)
     texts = tf.data.Dataset.from_generator(read, output_signature=signature)
     texts = texts.apply(tf.data.experimental.assert_cardinality(len(batches)))
     encoded = texts.map(encode, num_parallel_calls=_TOKENIZING_THREADS, deterministic=True)
     return encoded.prefetch(_BATCHES_AHEAD)
+
+
+def _flat(rows: pa.Table) -> dict[str, Any]:
+    """Returns columns as flat lists, those of lists with the lengths of their rows."""
+    values: dict[str, Any] = {}
+    for name in rows.column_names:
+        column = rows[name].combine_chunks()
+        if pa.types.is_list(column.type):
+            values[f"{name}_lengths"] = pyarrow.compute.list_value_length(column).to_numpy()
+            column = column.flatten()
+        values[name] = column.to_pylist()
+    return values
 
 
 def _padded(tokens: tf.RaggedTensor, examples: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -6,9 +6,7 @@ line and one key of a configuration file. `settings` builds the trees from such
 keys.
 """
 
-import dataclasses
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 
@@ -206,7 +204,7 @@ class SearchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How the parameters are learned.
+    """How the parameters are learned, whatever the family.
 
     Attributes:
         epochs: Passes over the training data.
@@ -214,12 +212,6 @@ class TrainingConfig:
         schedule: Course of the learning rate after the warm-up.
         warmup_steps: Steps of linear increase from zero.
         clip_norm: Largest global norm of the gradient.
-        label_smoothing: Probability mass spread evenly over the vocabulary.
-        scheduled_sampling: How the share of true previous tokens falls over
-            the training steps (Bengio et al., 2015); `none` is teacher forcing.
-        scheduled_sampling_floor: Smallest share of true previous tokens.
-        scheduled_sampling_steps: Steps over which the share falls.
-        monitor: What tells the best checkpoint, on the validation set.
         patience: Stop after this many epochs without a better checkpoint.
         average_checkpoints: Average the weights of this many last epochs.
         seed: Seed of everything random.
@@ -232,11 +224,6 @@ class TrainingConfig:
     schedule: Literal["constant", "inverse_square_root", "cosine"] = "cosine"
     warmup_steps: int = 200
     clip_norm: float = 1.0
-    label_smoothing: float = 0.1
-    scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"
-    scheduled_sampling_floor: float = 0.5
-    scheduled_sampling_steps: int = 5000
-    monitor: Literal["bleu", "loss"] = "bleu"
     patience: int = 5
     average_checkpoints: int = 1
     seed: int = 1
@@ -249,6 +236,31 @@ class TrainingConfig:
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
         require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        require(self.patience >= 1, "patience", self.patience, "at least 1")
+        require(self.average_checkpoints >= 1, "average_checkpoints", self.average_checkpoints, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorTrainingConfig(TrainingConfig):
+    """How a translator's parameters are learned.
+
+    Attributes:
+        label_smoothing: Probability mass spread evenly over the vocabulary.
+        scheduled_sampling: How the share of true previous tokens falls over
+            the training steps (Bengio et al., 2015); `none` is teacher forcing.
+        scheduled_sampling_floor: Smallest share of true previous tokens.
+        scheduled_sampling_steps: Steps over which the share falls.
+        monitor: What tells the best checkpoint, on the validation set.
+    """
+
+    label_smoothing: float = 0.1
+    scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"
+    scheduled_sampling_floor: float = 0.5
+    scheduled_sampling_steps: int = 5000
+    monitor: Literal["bleu", "loss"] = "bleu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "at least 0 and below 1")
         require(
             0 <= self.scheduled_sampling_floor <= 1,
@@ -259,127 +271,104 @@ class TrainingConfig:
         require(
             self.scheduled_sampling_steps >= 1, "scheduled_sampling_steps", self.scheduled_sampling_steps, "at least 1"
         )
-        require(self.patience >= 1, "patience", self.patience, "at least 1")
-        require(self.average_checkpoints >= 1, "average_checkpoints", self.average_checkpoints, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslatorRun:
-    """Everything a translator's training needs to know.
+class TaggerTrainingConfig(TrainingConfig):
+    """How a tagger's parameters are learned.
 
     Attributes:
-        output: The model directory to write.
-        data: Where the examples come from.
-        text: How text becomes tokens.
-        batching: How examples are put together.
-        model: The network's sizes.
-        search: How translations are searched for.
-        training: How the parameters are learned.
-        samples: Keep held-out examples in the model directory, for the
-            checks of its exports (`--no-samples` keeps all text out).
+        word_dropout: A training word that occurs n times is read as unknown
+            with probability word_dropout / (word_dropout + n), so that the
+            unknown word is learned.
+        monitor: What tells the best checkpoint, on the validation set;
+            `auto` is the entities' F1 where the tags are spans, else accuracy.
     """
 
-    output: str
-    data: DataConfig = field(default_factory=DataConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-    batching: BatchConfig = field(default_factory=BatchConfig)
-    model: TranslatorConfig = field(default_factory=TranslatorConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    samples: bool = True
+    word_dropout: float = 0.25
+    monitor: Literal["auto", "accuracy", "f1", "loss"] = "auto"
 
     def __post_init__(self) -> None:
-        require(bool(self.output), "output", self.output, "the path of a model directory")
+        super().__post_init__()
+        require(self.word_dropout >= 0, "word_dropout", self.word_dropout, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRun:
-    """Everything the evaluation of a model on a test set needs to know.
+class WordsConfig:
+    """How a tagger reads words.
 
     Attributes:
-        model: The model directory; its newest SavedModel is evaluated.
-        data: Where the test set comes from.
-        ignore_pattern: Regular expression; what it matches is taken out of
-            hypotheses and references before the error rates are computed.
-        predictions: A file to write the hypotheses to, one a line.
-        batch_size: Texts given to the model at once.
+        vocabulary_size: Largest number of training words that are known.
+        lowercase: Look words up in lower case; their characters keep it.
+        longest_word: Characters read of a word: of a longer one the first and
+            the last half.
+        vectors: A file of pre-trained word vectors, in the text format of
+            GloVe, word2vec or fastText. They are not trained further.
+        vector_words: Read the first of them, besides those of training words.
+        subwords: Pieces of a SentencePiece vocabulary whose mean joins the
+            features of a word; 0 does without.
+        maximum_length: Most words of a sentence that an export reads.
     """
 
-    model: str
-    data: DataConfig = field(default_factory=DataConfig)
-    ignore_pattern: str | None = None
-    predictions: str | None = None
-    batch_size: int = 64
+    vocabulary_size: int = 50_000
+    lowercase: bool = True
+    longest_word: int = 24
+    vectors: str | None = None
+    vector_words: int = 100_000
+    subwords: int = 0
+    maximum_length: int = 512
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "model", self.model, "the path of a model directory")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        try:
-            re.compile(self.ignore_pattern or "")
-        except re.error as error:
-            raise ConfigError(
-                f"ignore_pattern must be a regular expression, not {self.ignore_pattern!r}: {error}."
-            ) from error
+        require(self.vocabulary_size >= 5, "vocabulary_size", self.vocabulary_size, "at least 5")
+        require(self.longest_word >= 2, "longest_word", self.longest_word, "at least 2")
+        require(self.vector_words >= 0, "vector_words", self.vector_words, "at least 0")
+        require(self.subwords == 0 or self.subwords >= 5, "subwords", self.subwords, "0 or at least 5")
+        require(self.maximum_length >= 1, "maximum_length", self.maximum_length, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictRun:
-    """Everything a prediction for new texts needs to know.
+class TaggerConfig:
+    """The sizes of a tagger, and how it reads tags.
 
     Attributes:
-        model: The model directory; its newest SavedModel predicts.
-        input: A file with one text a line; standard input, if not given.
-        n_best: Give this many translations of each text instead of the best
-            one, at most as many as the export was made for.
-        attention_plots: A folder to draw each translation's attention in.
-        batch_size: Texts given to the model at once.
+        tag_scheme: How the data's tags mark spans; `auto` looks at them, and
+            `none` takes each tag for itself, as parts of speech.
+        head: A linear-chain conditional random field, or a softmax for each
+            token.
+        cell: Recurrent cell of the encoder.
+        word_size: Width of the trained word embeddings.
+        shape_size: Width of the embeddings of word shapes (capitals, digits).
+        character_encoder: What reads the characters of a word.
+        character_embedding_size: Width of the character embeddings.
+        character_size: Width of what is read from a word's characters.
+        encoder_size: Units of each direction of each encoder layer.
+        encoder_layers: Number of bidirectional encoder layers.
+        residual: Add a layer's input to its output where widths agree.
+        dropout: Share of units dropped, the same ones at every time step.
     """
 
-    model: str
-    input: str | None = None
-    n_best: int | None = None
-    attention_plots: str | None = None
-    batch_size: int = 64
+    tag_scheme: Literal["auto", "none", "bio", "iob1", "iobes", "io"] = "auto"
+    head: Literal["crf", "softmax"] = "crf"
+    cell: Literal["lstm", "gru"] = "lstm"
+    word_size: int = 100
+    shape_size: int = 16
+    character_encoder: Literal["none", "recurrent", "convolution"] = "recurrent"
+    character_embedding_size: int = 32
+    character_size: int = 128
+    encoder_size: int = 256
+    encoder_layers: int = 2
+    residual: bool = False
+    dropout: float = 0.4
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "model", self.model, "the path of a model directory")
-        require(self.n_best is None or self.n_best >= 1, "n_best", self.n_best, "at least 1")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportRun:
-    """Everything a new export of a stored model needs to know.
-
-    Settings of the search that are not given stay as the model was trained with.
-
-    Attributes:
-        model: The model directory; the export becomes its next version.
-        beam_size: Hypotheses kept at each step; 1 is greedy search.
-        length_penalty: Exponent by which long translations are favoured.
-        coverage_penalty: Weight of the coverage penalty.
-        minimum_length: Fewest tokens of a translation.
-        maximum_length: Most tokens read from the source and written to the target.
-        n_best: Translations returned by the `n_best` signature.
-    """
-
-    model: str
-    beam_size: int | None = None
-    length_penalty: float | None = None
-    coverage_penalty: float | None = None
-    minimum_length: int | None = None
-    maximum_length: int | None = None
-    n_best: int | None = None
-
-    def __post_init__(self) -> None:
-        require(bool(self.model), "model", self.model, "the path of a model directory")
-
-    def search(self, trained_with: SearchConfig) -> SearchConfig:
-        """Returns the model's own search settings with those given here in their place.
-
-        Raises:
-            ConfigError: The settings do not agree with each other.
-        """
-        own = [item.name for item in dataclasses.fields(SearchConfig)]
-        given = {name: getattr(self, name) for name in own if getattr(self, name) is not None}
-        return dataclasses.replace(trained_with, **given)
+        for name in (
+            "word_size",
+            "shape_size",
+            "character_embedding_size",
+            "character_size",
+            "encoder_size",
+            "encoder_layers",
+        ):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.character_size % 2 == 0, "character_size", self.character_size, "even: half for each direction")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")

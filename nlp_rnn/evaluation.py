@@ -1,15 +1,22 @@
 """A model directory and a test set, to metrics: the exported graph is measured, not the live network."""
 
+import itertools
 import logging
 import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from nlp_rnn import corpora, metrics, store
+import datasets
+
+from nlp_rnn import corpora, metrics, plots, store, tagging_metrics, tags
 from nlp_rnn.config import ConfigError, DataConfig
-from nlp_rnn.serving import Predictor
+from nlp_rnn.families import TaggingText
+from nlp_rnn.jobs import TaggerRun, TranslatorRun
+from nlp_rnn.serving import Predictor, Translation
+from nlp_rnn.tagging_metrics import Tags
+from nlp_rnn.tags import OUTSIDE, Scheme
 
 _log = logging.getLogger(__name__)
 
@@ -20,20 +27,29 @@ def evaluate(
     *,
     ignore_pattern: str | None = None,
     predictions: str | Path | None = None,
+    pictures: str | Path | None = None,
     batch_size: int = 64,
 ) -> dict[str, Any]:
-    """Measures the newest export of a translator on a test set.
+    """Measures the newest export of a model on a test set.
 
     Args:
         model: The model directory.
         data: Where the test set comes from.
-        ignore_pattern: Regular expression; what it matches is taken out of
-            hypotheses and references before the error rates are computed:
-            `[0-9]` compares phones without their stress marks.
-        predictions: A file to write the hypotheses to, one a line.
-        batch_size: Texts given to the model at once.
+        ignore_pattern: Regular expression, of translators; what it matches is
+            taken out of hypotheses and references before the error rates are
+            computed: `[0-9]` compares phones without their stress marks.
+        predictions: A file to write what was predicted to, an example a line:
+            a translation, or a sentence's tags separated by spaces.
+        pictures: A folder, of taggers, for a confusion matrix and a reliability diagram.
+        batch_size: Examples given to the model at once.
 
     Returns:
+        * `examples`, and how many of them were longer than the export reads:
+          `truncated`;
+        * `seconds`: the time of the predictions alone, loading left out.
+
+        Of a translator:
+
         * `bleu`, without regard to case if the model writes lower case only,
           `bleu_cased`, `chrf`, `bleu_signature`: see
           `metrics.translation_metrics`;
@@ -43,32 +59,52 @@ def evaluate(
           sentences;
         * `token_error_rate`: the edit distance to the references in tokens
           separated by white space, as a share of the references' tokens: the
-          phone error rate, or what speech recognition calls word error rate;
-        * `examples`, and how many of them were longer than the export reads:
-          `truncated`;
-        * `seconds`: the time of the translation alone, loading left out.
+          phone error rate, or what speech recognition calls word error rate.
 
-        Both error rates disregard case where `bleu` does.
+        Both error rates disregard case where `bleu` does. Of a tagger, which
+        reads the tokens as they are in the data:
+
+        * what `tagging_metrics.tagging_metrics` returns. Tags that mark spans
+          are compared in BIO, whatever the data's scheme.
 
     Raises:
         ConfigError: `model` is no model directory, the settings contradict
-            each other, or `ignore_pattern` leaves nothing to compare.
+            each other or are not for its family, or `ignore_pattern` leaves
+            nothing to compare.
         DataError: The test set cannot be read.
         FileNotFoundError: The model was not exported yet.
     """
-    lowercase = store.read_config(model).text.lowercase
+    run = store.read_config(model)
     if predictions is not None and not Path(predictions).absolute().parent.is_dir():
         raise ConfigError(f"predictions {predictions} cannot be written: make its folder first, or give another one.")
-    examples, notes = corpora.load_split(data, "translation")
+    if isinstance(run, TranslatorRun):
+        if pictures is not None:
+            raise ConfigError("pictures are drawn of taggers, and this is a translator: leave --pictures out.")
+        return _evaluate_translator(run, data, ignore_pattern, predictions, batch_size)
+    if ignore_pattern is not None:
+        raise ConfigError("ignore_pattern is for translations, and this is a tagger: leave --ignore-pattern out.")
+    return _evaluate_tagger(run, data, predictions, pictures, batch_size)
+
+
+def _load(data: DataConfig, task: corpora.Task) -> datasets.Dataset:
+    examples, notes = corpora.load_split(data, task)
     for note in notes:
         _log.info("%s", note)
+    return examples
+
+
+def _evaluate_translator(
+    run: TranslatorRun, data: DataConfig, ignore_pattern: str | None, predictions: str | Path | None, batch_size: int
+) -> dict[str, Any]:
+    lowercase = run.text.lowercase
+    examples = _load(data, "translation")
     references = list(examples["target"])
     comparable = _comparable(references, ignore_pattern, lowercase)
     if not any(reference.strip() for reference in comparable):
         raise ConfigError(f"ignore_pattern {ignore_pattern!r} leaves nothing of the references; give a narrower one.")
-    predictor = Predictor(model, batch_size=batch_size)
+    predictor = Predictor(run.output, batch_size=batch_size)
     start = time.perf_counter()
-    translations = predictor.predict(list(examples["source"]))
+    translations = cast(list[Translation], predictor.predict(list(examples["source"])))
     seconds = time.perf_counter() - start
     hypotheses = [translation.text for translation in translations]
     if predictions is not None:
@@ -82,6 +118,55 @@ def evaluate(
         "truncated": sum(translation.truncated for translation in translations),
         "seconds": seconds,
     }
+
+
+def _evaluate_tagger(
+    run: TaggerRun, data: DataConfig, predictions: str | Path | None, pictures: str | Path | None, batch_size: int
+) -> dict[str, Any]:
+    text = cast(TaggingText, store.load_text(run.output))
+    examples = _load(data, "tagging")
+    sentences, expected = list(examples["tokens"]), _in_bio(list(examples["tags"]), run, text)
+    predictor = Predictor(run.output, batch_size=batch_size)
+    start = time.perf_counter()
+    taggings = predictor.tag(sentences)
+    seconds = time.perf_counter() - start
+    # What was cut off has no tag, and no confidence.
+    unread = [len(sentence) - len(tagging.tokens) for tagging, sentence in zip(taggings, sentences, strict=True)]
+    predicted = [[t.tag for t in tagging.tokens] + [OUTSIDE] * n for tagging, n in zip(taggings, unread, strict=True)]
+    scores = [[t.score for t in tagging.tokens] + [0.0] * n for tagging, n in zip(taggings, unread, strict=True)]
+    if predictions is not None:
+        _write_lines(Path(predictions), list(map(" ".join, predicted)))
+    if pictures is not None:
+        _draw(Path(pictures), predicted, expected, scores)
+    unseen = [text.unseen(sentence) for sentence in sentences]
+    scheme: Scheme | None = text.scheme and "bio"
+    return {
+        **tagging_metrics.tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=scheme),
+        "examples": len(sentences),
+        "truncated": sum(tagging.truncated for tagging in taggings),
+        "seconds": seconds,
+    }
+
+
+def _in_bio(expected: list[list[str]], run: TaggerRun, text: TaggingText) -> list[list[str]]:
+    """Returns the tags as exports spell them."""
+    if text.scheme is None:
+        return expected
+    given = run.model.tag_scheme
+    source = tags.recognise(expected) if given in ("auto", "none") else cast(Scheme, given)
+    # A test set without any span is in every scheme.
+    return [tags.convert(sentence, source=source or "bio", target="bio")[0] for sentence in expected]
+
+
+def _draw(folder: Path, predicted: Tags, expected: Tags, scores: Sequence[Sequence[float]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    labels, matrix = tagging_metrics.confusion(predicted, expected)
+    plots.confusion_matrix(labels, matrix, folder / "confusion_matrix.png")
+    right = [
+        mine == theirs for pair in zip(predicted, expected, strict=True) for mine, theirs in zip(*pair, strict=True)
+    ]
+    bins = tagging_metrics.calibration_bins(list(itertools.chain.from_iterable(scores)), right)
+    plots.reliability_diagram(*bins, folder / "reliability.png")
 
 
 def _comparable(texts: Sequence[str], ignore_pattern: str | None, lowercase: bool) -> list[str]:

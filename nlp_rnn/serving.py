@@ -1,4 +1,4 @@
-"""A translator's SavedModel, called from Python.
+"""A SavedModel of any family, called from Python.
 
 Like any other client of the SavedModel, this needs TensorFlow and the
 operations of TensorFlow Text, and nothing else of this package.
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (its import registers the operations)
 
-_SIGNATURES = ("serving_default", "n_best", "explain")
+# The signature that no other family has, and what answers with it.
+_FAMILIES = {"n_best": "translator", "tokens": "tagger"}
 # What stands for "no such translation" is far below any real score.
 _LEAST_SCORE = -1e29
 
@@ -53,8 +54,64 @@ class Explanation:
     attention: tuple[tuple[float, ...], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A word of a text, with its tag.
+
+    Attributes:
+        text: The word.
+        tag: Its tag.
+        score: The tag's probability.
+        start: Where it begins in the text, in code points; None where the text came split.
+        end: Where it ends, exclusive; None where the text came split.
+    """
+
+    text: str
+    tag: str
+    score: float
+    start: int | None
+    end: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entity:
+    """A span of a text, such as a name.
+
+    Attributes:
+        text: The part of the text.
+        label: What kind of entity it is.
+        score: The probability of all its tags together.
+        start: Where it begins in the text, in code points, after invalid
+            UTF-8 was replaced by U+FFFD.
+        end: Where it ends, exclusive.
+    """
+
+    text: str
+    label: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagging:
+    """A text's words with their tags.
+
+    Attributes:
+        tokens: The words.
+        entities: The spans that their tags mark; none where tags mark no
+            spans, or where the text came split.
+        truncated: There were more words than the export's `maximum_length`,
+            and only so many were read.
+    """
+
+    tokens: tuple[Token, ...]
+    entities: tuple[Entity, ...]
+    truncated: bool
+
+
 class Predictor:
-    """Translates with an exported model.
+    """Answers with an exported model.
 
     Args:
         path: A model directory, whose newest version is taken, or one version.
@@ -63,10 +120,12 @@ class Predictor:
 
     Attributes:
         folder: The version folder that was loaded.
+        family: `translator` or `tagger`.
 
     Raises:
         FileNotFoundError: The path holds no SavedModel.
-        ValueError: `batch_size` < 1, or a SavedModel that is no translator.
+        ValueError: `batch_size` < 1, or a SavedModel that is not of this
+            package; of every method: the model's family does not have it.
     """
 
     def __init__(self, path: str | Path, *, batch_size: int = 64):
@@ -75,38 +134,67 @@ class Predictor:
         self.folder = _newest_version(Path(path))
         self._batch_size = batch_size
         self._model = tf.saved_model.load(str(self.folder))
-        missing = set(_SIGNATURES) - set(self._model.signatures)
-        if missing:
-            raise ValueError(
-                f"{self.folder} is no translator of this package: it lacks the signatures {sorted(missing)}."
-            )
+        signatures = set(self._model.signatures)
+        family = next((family for own, family in _FAMILIES.items() if own in signatures), None)
+        if family is None or "serving_default" not in signatures:
+            raise ValueError(f"{self.folder} is no model of this package: its signatures are {sorted(signatures)}.")
+        self.family = family
 
-    def predict(self, texts: Sequence[str | bytes]) -> list[Translation]:
-        """Returns the best translation of each text."""
-        return self._each("serving_default", texts, _translation)
+    def predict(self, texts: Sequence[str | bytes]) -> list[Translation] | list[Tagging]:
+        """Returns the best translation of each text, or its words with their tags."""
+        encoded = _encoded(texts)
+        if self.family == "translator":
+            return self._each("serving_default", {"text": encoded}, _translation)
+        answers = self._each("serving_default", {"text": encoded}, dict)
+        return [_tagging(text, row) for text, row in zip(encoded, answers, strict=True)]
+
+    def tag(self, sentences: Sequence[Sequence[str | bytes]]) -> list[Tagging]:
+        """Returns the words of sentences that are split already, with their tags."""
+        if any(isinstance(sentence, (str, bytes)) for sentence in sentences):
+            raise TypeError("sentences must be lists of words, not texts; split them, or give them to predict.")
+        words = [_encoded(sentence) for sentence in sentences]
+        answers = self._each("tokens", {"tokens": words, "lengths": list(map(len, words))}, dict)
+        return [_tagged(sentence, row) for sentence, row in zip(words, answers, strict=True)]
 
     def n_best(self, texts: Sequence[str | bytes]) -> list[list[Translation]]:
         """Returns each text's translations, best first: as many as the export was made for, or all there are."""
-        return self._each("n_best", texts, _translations)
+        return self._each("n_best", {"text": _encoded(texts)}, _translations)
 
     def explain(self, texts: Sequence[str | bytes]) -> list[Explanation]:
         """Returns each text's best translation and the attention it was written with."""
-        return self._each("explain", texts, _explanation)
+        return self._each("explain", {"text": _encoded(texts)}, _explanation)
 
-    def _each(self, signature: str, texts: Sequence[str | bytes], read: Callable[[Row], Result]) -> list[Result]:
-        if isinstance(texts, (str, bytes)):
-            raise TypeError(f"texts must be a list of texts, not one text; give [{texts[:20]!r}].")
-        encoded = [_encode(text) for text in texts]
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+    def _each(self, signature: str, inputs: dict[str, list[Any]], read: Callable[[Row], Result]) -> list[Result]:
+        if signature not in self._model.signatures:
+            raise ValueError(f"{self.folder} is a {self.family}, which has no signature {signature}.")
+        function = self._model.signatures[signature]
+        first = next(iter(inputs.values()))
+        order = sorted(range(len(first)), key=lambda index: len(first[index]))
         results: dict[int, Result] = {}
         for start in range(0, len(order), self._batch_size):
             chosen = order[start : start + self._batch_size]
-            batch = tf.constant([encoded[index] for index in chosen], tf.string)
-            answer = self._model.signatures[signature](text=batch)
-            columns = {name: tensor.numpy() for name, tensor in answer.items()}
+            batch = {name: _batch([values[index] for index in chosen]) for name, values in inputs.items()}
+            columns = {name: tensor.numpy() for name, tensor in function(**batch).items()}
             for place, index in enumerate(chosen):
                 results[index] = read({name: column[place] for name, column in columns.items()})
-        return [results[index] for index in range(len(encoded))]
+        return [results[index] for index in range(len(first))]
+
+
+def _batch(values: list[Any]) -> tf.Tensor:
+    """Makes a tensor of texts, of numbers, or of lists of words, which are padded with ""."""
+    if isinstance(values[0], int):
+        return tf.constant(values, tf.int32)
+    if isinstance(values[0], bytes):
+        return tf.constant(values, tf.string)
+    width = max(map(len, values))
+    padded = [word for words in values for word in (*words, *[b""] * (width - len(words)))]
+    return tf.reshape(tf.constant(padded, tf.string), [len(values), width])
+
+
+def _encoded(texts: Sequence[str | bytes]) -> list[bytes]:
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"texts must be a list of texts, not one text; give [{texts[:20]!r}].")
+    return [_encode(text) for text in texts]
 
 
 def _newest_version(path: Path) -> Path:
@@ -151,4 +239,40 @@ def _explanation(row: Row) -> Explanation:
         source_tokens=tuple(map(_decode, row["source_tokens"][:read])),
         target_tokens=tuple(map(_decode, row["target_tokens"][:written])),
         attention=tuple(map(tuple, row["attention"][:written, :read].tolist())),
+    )
+
+
+def _tagging(text: bytes, row: Row) -> Tagging:
+    """Reads the answer to a text."""
+    decoded, count = _decode(text), int(row["lengths"])
+    places = zip(row["starts"][:count].tolist(), row["ends"][:count].tolist(), strict=True)
+    return Tagging(
+        tokens=_tokens(row["tokens"][:count], row, list(places)),
+        entities=_entities(decoded, row) if "entity_counts" in row else (),
+        truncated=bool(row["truncated"]),
+    )
+
+
+def _tagged(words: Sequence[bytes], row: Row) -> Tagging:
+    """Reads the answer to a sentence that came split."""
+    count = int(row["lengths"])
+    tokens = _tokens(words[:count], row, [(None, None)] * count)
+    return Tagging(tokens=tokens, entities=(), truncated=bool(row["truncated"]))
+
+
+def _tokens(words: Sequence[bytes], row: Row, places: Sequence[tuple[int | None, int | None]]) -> tuple[Token, ...]:
+    count = len(places)
+    scores = row["scores"][:count].tolist()
+    return tuple(
+        Token(text=_decode(word), tag=_decode(tag), score=score, start=start, end=end)
+        for word, tag, score, (start, end) in zip(words, row["tags"][:count], scores, places, strict=True)
+    )
+
+
+def _entities(text: str, row: Row) -> tuple[Entity, ...]:
+    count = int(row["entity_counts"])
+    columns = (row[f"entity_{name}"][:count].tolist() for name in ("labels", "scores", "starts", "ends"))
+    return tuple(
+        Entity(text=text[start:end], label=_decode(label), score=score, start=start, end=end)
+        for label, score, start, end in zip(*columns, strict=True)
     )

@@ -14,6 +14,7 @@ def main() -> None:
         run.data,
         ignore_pattern=run.ignore_pattern,
         predictions=run.predictions,
+        pictures=run.pictures,
         batch_size=run.batch_size,
     )
     command_line.print_json(metrics)

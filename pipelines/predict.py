@@ -1,4 +1,4 @@
-"""Translates texts, one a line, from a file or from standard input; one JSON object a line on standard output.
+"""Translates or tags texts, one a line, from a file or from standard input; one JSON object a line on standard output.
 
 python pipelines/predict.py --model saved_models/en-de --input x.txt
 echo "a man rides a horse ." | python pipelines/predict.py --model saved_models/en-de --n-best 3
@@ -28,11 +28,11 @@ def main() -> None:
             some = list(itertools.islice(texts, 16 * run.batch_size))
             if not some:
                 return
-            for result in translate(predictor, run, some, first=number * 16 * run.batch_size + 1):
+            for result in answer(predictor, run, some, first=number * 16 * run.batch_size + 1):
                 command_line.print_json(result)
 
 
-def translate(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], *, first: int) -> Iterator[dict]:
+def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], *, first: int) -> Iterator[dict]:
     if run.attention_plots:
         for line, found in enumerate(predictor.explain(texts), first):
             if found.target_tokens:

@@ -2,6 +2,7 @@
 
 from nlp_rnn.layers.attention import BahdanauAttention
 from nlp_rnn.layers.bidirectional import Bidirectional, RecurrentStack
+from nlp_rnn.layers.crf import ConditionalRandomField
 from nlp_rnn.layers.decoder import AttentionDecoder
 from nlp_rnn.layers.encoder import RecurrentEncoder
 from nlp_rnn.layers.recurrent import GRU, LSTM, LayerNormalizedLSTM, SimpleRNN
@@ -12,6 +13,7 @@ __all__ = [
     "AttentionDecoder",
     "BahdanauAttention",
     "Bidirectional",
+    "ConditionalRandomField",
     "LayerNormalizedLSTM",
     "RecurrentEncoder",
     "RecurrentStack",

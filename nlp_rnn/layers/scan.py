@@ -161,7 +161,9 @@ class Scan:
             loose = {name: tensor for name, tensor in inputs.items() if name not in weights}
 
             def gradient(*upstream: tf.Tensor) -> list[tf.Tensor]:
-                d_states, d_final = nest.pack_sequence_as((state, state), upstream)
+                # What is gathered from the states sends back a sparse gradient.
+                dense = list(map(tf.convert_to_tensor, upstream))
+                d_states, d_final = nest.pack_sequence_as((state, state), dense)
                 d_loose, d_state, d_constants, operands, d_products = backward(
                     loose, some, constants, factors, states, products, _at_least_one_step(d_states), d_final
                 )

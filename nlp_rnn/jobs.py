@@ -1,0 +1,179 @@
+"""What each command is told: one configuration a command, made of the groups in `config`."""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+
+from nlp_rnn.config import (
+    BatchConfig,
+    ConfigError,
+    DataConfig,
+    SearchConfig,
+    TaggerConfig,
+    TaggerTrainingConfig,
+    TextConfig,
+    TranslatorConfig,
+    TranslatorTrainingConfig,
+    WordsConfig,
+    require,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorRun:
+    """Everything a translator's training needs to know.
+
+    Attributes:
+        output: The model directory to write.
+        data: Where the examples come from.
+        text: How text becomes tokens.
+        batching: How examples are put together.
+        model: The network's sizes.
+        search: How translations are searched for.
+        training: How the parameters are learned.
+        samples: Keep held-out examples in the model directory, for the
+            checks of its exports (`--no-samples` keeps all text out).
+    """
+
+    output: str
+    data: DataConfig = field(default_factory=DataConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    batching: BatchConfig = field(default_factory=BatchConfig)
+    model: TranslatorConfig = field(default_factory=TranslatorConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    training: TranslatorTrainingConfig = field(default_factory=TranslatorTrainingConfig)
+    samples: bool = True
+
+    def __post_init__(self) -> None:
+        require(bool(self.output), "output", self.output, "the path of a model directory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerRun:
+    """Everything a tagger's training needs to know.
+
+    Attributes:
+        output: The model directory to write.
+        data: Where the examples come from.
+        words: How words are read.
+        batching: How examples are put together.
+        model: The network's sizes, and how it reads tags.
+        training: How the parameters are learned.
+        samples: Keep held-out examples in the model directory, for the
+            checks of its exports (`--no-samples` keeps all text out).
+    """
+
+    output: str
+    data: DataConfig = field(default_factory=DataConfig)
+    words: WordsConfig = field(default_factory=WordsConfig)
+    batching: BatchConfig = field(default_factory=BatchConfig)
+    model: TaggerConfig = field(default_factory=TaggerConfig)
+    training: TaggerTrainingConfig = field(default_factory=TaggerTrainingConfig)
+    samples: bool = True
+
+    def __post_init__(self) -> None:
+        require(bool(self.output), "output", self.output, "the path of a model directory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRun:
+    """Everything the evaluation of a model on a test set needs to know.
+
+    Attributes:
+        model: The model directory; its newest SavedModel is evaluated.
+        data: Where the test set comes from.
+        ignore_pattern: Regular expression; what it matches is taken out of
+            a translator's hypotheses and references before the error rates
+            are computed.
+        predictions: A file to write what was predicted to, an example a line:
+            a translation, or a sentence's tags separated by spaces.
+        pictures: A folder for a tagger's confusion matrix and reliability diagram.
+        batch_size: Examples given to the model at once.
+    """
+
+    model: str
+    data: DataConfig = field(default_factory=DataConfig)
+    ignore_pattern: str | None = None
+    predictions: str | None = None
+    pictures: str | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        require(bool(self.model), "model", self.model, "the path of a model directory")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        try:
+            re.compile(self.ignore_pattern or "")
+        except re.error as error:
+            raise ConfigError(
+                f"ignore_pattern must be a regular expression, not {self.ignore_pattern!r}: {error}."
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRun:
+    """Everything a prediction for new texts needs to know.
+
+    Attributes:
+        model: The model directory; its newest SavedModel predicts.
+        input: A file with one text a line; standard input, if not given.
+        n_best: Give this many translations of each text instead of the best
+            one, at most as many as the export was made for.
+        attention_plots: A folder to draw each translation's attention in.
+        batch_size: Texts given to the model at once.
+    """
+
+    model: str
+    input: str | None = None
+    n_best: int | None = None
+    attention_plots: str | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        require(bool(self.model), "model", self.model, "the path of a model directory")
+        require(self.n_best is None or self.n_best >= 1, "n_best", self.n_best, "at least 1")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRun:
+    """Everything a new export of a stored model needs to know.
+
+    Settings that are not given stay as the model was trained with. All but
+    `maximum_length` are for translators alone.
+
+    Attributes:
+        model: The model directory; the export becomes its next version.
+        beam_size: Hypotheses kept at each step; 1 is greedy search.
+        length_penalty: Exponent by which long translations are favoured.
+        coverage_penalty: Weight of the coverage penalty.
+        minimum_length: Fewest tokens of a translation.
+        maximum_length: Most tokens read from a text, and written to a translation.
+        n_best: Translations returned by the `n_best` signature.
+    """
+
+    model: str
+    beam_size: int | None = None
+    length_penalty: float | None = None
+    coverage_penalty: float | None = None
+    minimum_length: int | None = None
+    maximum_length: int | None = None
+    n_best: int | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.model), "model", self.model, "the path of a model directory")
+
+    def fixed(self, trained_with: "TranslatorRun | TaggerRun") -> dict[str, float | int]:
+        """Returns what the graph fixes: the model's own settings with those given here in their place.
+
+        Raises:
+            ConfigError: The settings do not agree with each other, or are not
+                this family's.
+        """
+        names = [item.name for item in dataclasses.fields(self) if item.name != "model"]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if isinstance(trained_with, TranslatorRun):
+            return dataclasses.asdict(dataclasses.replace(trained_with.search, **given))
+        strange = sorted(given.keys() - {"maximum_length"})
+        if strange:
+            raise ConfigError(f"{', '.join(strange)}: a tagger has no such setting; maximum_length is its only one.")
+        return {"maximum_length": dataclasses.replace(trained_with.words, **given).maximum_length}

@@ -1,0 +1,238 @@
+"""Raw text in, tags and entities out: what an exported tagger holds.
+
+Shapes: b sentences, t tokens, e entities, w distinct words.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from nlp_rnn.models.tagger import Tagger
+from nlp_rnn.splitting import split_words
+from nlp_rnn.text import PAD, Tokenizer
+from nlp_rnn.words import WordFeatures
+
+Answer = dict[str, tf.Tensor]
+
+_TEXT = tf.TensorSpec([None], tf.string, name="text")
+_TOKENS = tf.TensorSpec([None, None], tf.string, name="tokens")
+_LENGTHS = tf.TensorSpec([None], tf.int32, name="lengths")
+_OUTSIDE = "O"
+
+
+class WordReader(tf.Module):
+    """Words as a tagger's inputs, the same way in training and in an export.
+
+    Args:
+        features: The vocabulary, characters and shapes of words.
+        subwords: Cuts words into pieces, if the network reads them.
+    """
+
+    def __init__(self, *, features: WordFeatures, subwords: Tokenizer | None = None):
+        super().__init__()
+        self.features = features
+        self.subwords = subwords
+
+    def __call__(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the inputs of `Tagger` for words string (b, t), "" at padding."""
+        distinct, positions = tf.unique(tf.reshape(tokens, [-1]))
+        inputs = {**self.features.encode(distinct), "positions": tf.reshape(positions, tf.shape(tokens))}
+        if self.subwords is not None:
+            inputs["subwords"] = tf.cast(self.subwords.tokenize(distinct).to_tensor(PAD), tf.int32)
+        return inputs
+
+
+class SpanTags(NamedTuple):
+    """A network's tags as parts of spans, and what they are called outside.
+
+    Attributes:
+        labels: The spans' labels.
+        label_of: int32 (tags,). Which label a tag is of; -1 is outside of all spans.
+        begins: bool (tags,). The tag is the first of a span, whatever stands before it.
+        ends: bool (tags,). The tag is the last of a span, whatever comes after it.
+    """
+
+    labels: tuple[str, ...]
+    label_of: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, tags: Sequence[str]) -> "SpanTags":
+        """Reads tags in BIO or IOBES."""
+        prefixes, names = zip(*(tag.partition("-")[::2] for tag in tags), strict=True)
+        labels = tuple(sorted({name for name in names if name}))
+        return cls(
+            labels=labels,
+            label_of=np.array([labels.index(name) if name else -1 for name in names], np.int32),
+            begins=np.array([prefix in ("B", "S") for prefix in prefixes]),
+            ends=np.array([prefix in ("E", "S") for prefix in prefixes]),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tags are called outside, in BIO: O first, then B- and I- of each label."""
+        return (_OUTSIDE, *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
+
+
+class TaggingModule(tf.Module):
+    """A tagger with its words and tags: text to tags, scores and entities.
+
+    Tags that mark spans come out in BIO, whatever scheme the network uses; a
+    tag's score is then the sum of the probabilities of what it stands for.
+
+    Args:
+        network: computing in float32.
+        reader: for the words that come in.
+        tags: the network's tags.
+        spans: whether they mark spans, in BIO or IOBES.
+        maximum_length: the most words read of a text.
+
+    Raises:
+        ValueError: the network computes in another precision, or has another number of tags.
+    """
+
+    def __init__(self, *, network: Tagger, reader: WordReader, tags: Sequence[str], spans: bool, maximum_length: int):
+        super().__init__()
+        if network.compute_dtype != "float32":
+            raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
+        if network.arguments["tags"] != len(tags):
+            raise ValueError(f"tags must be the network's {network.arguments['tags']}, not {len(tags)}.")
+        self.network = network
+        self.reader = reader
+        self.maximum_length = maximum_length
+        self._spans = SpanTags.of(tags) if spans else None
+        self._names = self._spans.names if self._spans else tuple(tags)
+
+    @property
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """The functions to export, by the names under which servers offer them."""
+        return {"serving_default": self.tag_text, "tokens": self.tag_tokens}
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def tag_text(self, text: tf.Tensor) -> Answer:
+        """Splits texts, string (b,), into words and tags them.
+
+        Returns:
+            tokens, tags: string (b, t), "" after a text's last token.
+            scores: float32 (b, t). The probability of each tag.
+            starts, ends: int32 (b, t). Where tokens are in the text: code
+                points, end exclusive, after invalid UTF-8 became U+FFFD.
+            lengths: int32 (b,). Tokens of each text.
+            truncated: bool (b,). The text had more than `maximum_length` words.
+
+            With tags that mark spans also:
+            entity_labels: string (b, e), "" after a text's last entity.
+            entity_scores: float32 (b, e). The probability of all its tags.
+            entity_starts, entity_ends: int32 (b, e), as `starts` and `ends`.
+            entity_counts: int32 (b,).
+        """
+        words = split_words(text)
+        whole = tf.cast(words.tokens.row_lengths(), tf.int32)
+        tokens, starts, ends = (self._dense(ragged) for ragged in words)
+        lengths = tf.minimum(whole, self.maximum_length)
+        answer = {
+            "tokens": tokens,
+            "starts": starts,
+            "ends": ends,
+            "lengths": lengths,
+            "truncated": whole > self.maximum_length,
+        }
+        tagged, entities = self._tag(tokens, lengths)
+        return {**answer, **tagged, **self._in_text(entities, starts, ends)}
+
+    @tf.function(input_signature=[_TOKENS, _LENGTHS], autograph=False)
+    def tag_tokens(self, tokens: tf.Tensor, lengths: tf.Tensor) -> Answer:
+        """Tags sentences that are split already.
+
+        Args:
+            tokens: string (b, t). What stands after a sentence's last token is not read.
+            lengths: int32 (b,). Tokens of each sentence.
+
+        Returns:
+            tags: string (b, t), "" after a sentence's last token; scores: float32 (b, t); lengths: int32 (b,).
+            Both are cut at `maximum_length` tokens, and truncated, bool (b,), says where that cut something.
+        """
+        width = tf.shape(tokens)[1]
+        whole = tf.clip_by_value(lengths, 0, width)
+        tokens = tf.pad(tokens[:, : self.maximum_length], [[0, 0], [0, tf.cast(width == 0, tf.int32)]])
+        lengths = tf.minimum(whole, self.maximum_length)
+        tokens = tf.where(tf.sequence_mask(lengths, tf.shape(tokens)[1]), tokens, "")
+        tagged, _ = self._tag(tokens, lengths)
+        return {**tagged, "lengths": lengths, "truncated": whole > self.maximum_length}
+
+    def _dense(self, ragged: tf.RaggedTensor) -> tf.Tensor:
+        """Pads (b, None) to (b, t): at least one place, so that no batch is of length 0."""
+        dense = ragged[:, : self.maximum_length].to_tensor()
+        return tf.pad(dense, [[0, 0], [0, tf.cast(tf.shape(dense)[1] == 0, tf.int32)]])
+
+    def _tag(self, tokens: tf.Tensor, lengths: tf.Tensor) -> tuple[Answer, Answer]:
+        mask = tf.sequence_mask(lengths, tf.shape(tokens)[1])
+        emissions = self.network(self.reader(tokens), mask=mask)
+        head = self.network.head
+        path, _ = head.decode(emissions, mask=mask)
+        probabilities = head.marginals(emissions, mask=mask)
+        entities: Answer = {}
+        chosen = path
+        if self._spans is not None:
+            chosen, starts, ends = _outlines(path, mask, self._spans)
+            probabilities = tf.linalg.matmul(probabilities, _merging(self._spans))
+            entities = _entities(path, starts, ends, self._spans)
+            entities["scores"] = head.span_probabilities(
+                emissions, path, mask=mask, starts=entities["starts"], ends=entities["ends"]
+            )
+        scores = tf.gather(probabilities, chosen, batch_dims=2)
+        return {"tags": tf.where(mask, tf.gather(self._names, chosen), ""), "scores": scores}, entities
+
+    def _in_text(self, entities: Answer, starts: tf.Tensor, ends: tf.Tensor) -> Answer:
+        """Turns entities' token numbers into offsets, and names the outputs."""
+        if not entities:
+            return {}
+        real = tf.sequence_mask(entities["counts"], tf.shape(entities["starts"])[1])
+        last = tf.maximum(entities["ends"] - 1, 0)
+        return {
+            "entity_labels": entities["labels"],
+            "entity_scores": entities["scores"],
+            "entity_starts": tf.where(real, tf.gather(starts, entities["starts"], batch_dims=1), 0),
+            "entity_ends": tf.where(real, tf.gather(ends, last, batch_dims=1), 0),
+            "entity_counts": entities["counts"],
+        }
+
+
+def _outlines(path: tf.Tensor, mask: tf.Tensor, spans: SpanTags) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Finds where spans begin and end, also in tags that no scheme allows, as a softmax may choose.
+
+    Returns:
+        Tags by their places in `SpanTags.names`, int32 (b, t), 0 at padding;
+        bool (b, t), the first token of a span; bool (b, t), the last one.
+    """
+    label = tf.where(mask, tf.gather(spans.label_of, path), -1)
+    inside = label >= 0
+    before = tf.pad(label[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
+    ended = tf.pad(tf.gather(spans.ends, path)[:, :-1], [[0, 0], [1, 0]])
+    starts = inside & (tf.gather(spans.begins, path) | (label != before) | ended)
+    after = tf.pad((~inside | starts)[:, 1:], [[0, 0], [0, 1]], constant_values=True)
+    return tf.where(inside, 1 + 2 * label + tf.cast(~starts, tf.int32), 0), starts, inside & after
+
+
+def _merging(spans: SpanTags) -> np.ndarray:
+    """Returns float32 (tags, names): which name each tag goes by where no tag is out of order."""
+    inner = 1 + 2 * spans.label_of + ~spans.begins
+    matrix: np.ndarray = np.zeros((len(spans.label_of), len(spans.names)), np.float32)
+    matrix[np.arange(len(inner)), np.where(spans.label_of < 0, 0, inner)] = 1
+    return matrix
+
+
+def _entities(path: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, spans: SpanTags) -> Answer:
+    """Returns `labels` string (b, e), `starts` and `ends`, token numbers int32 (b, e), and `counts` int32 (b,)."""
+    places = tf.broadcast_to(tf.range(tf.shape(path)[1]), tf.shape(path))
+    first, last = (tf.ragged.boolean_mask(places, marked) for marked in (starts, ends))
+    label = tf.gather(spans.label_of, tf.ragged.boolean_mask(path, starts).values)
+    return {
+        "labels": first.with_values(tf.gather(spans.labels, label)).to_tensor(),
+        "starts": first.to_tensor(),
+        "ends": (last + 1).to_tensor(),
+        "counts": tf.cast(first.row_lengths(), tf.int32),
+    }

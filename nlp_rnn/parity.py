@@ -1,0 +1,235 @@
+"""The parity gate: a SavedModel answers as the model it was made of, in a process of its own.
+
+That process knows TensorFlow and TensorFlow Text alone, sees no GPU, and
+answers real examples through every signature.
+"""
+
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Scores differ by less than this between two ways to compute the same in float32.
+TOLERANCE = 1e-4
+
+# Run by a process of its own: the folder, and where to write the answers, are its arguments.
+_REPLAY = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+import tensorflow_text
+
+def encode(value):
+    if isinstance(value, list):
+        return [encode(item) for item in value]
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+def tensors(signature, inputs):
+    specs = signature.structured_input_signature[1]
+    return {name: tf.reshape(tf.constant(encode(values), specs[name].dtype), shape)
+            for name, (values, shape) in inputs.items()}
+
+model = tf.saved_model.load(sys.argv[1])
+answers = {
+    name: [{key: tensor.numpy().tolist() for key, tensor in signature(**tensors(signature, inputs)).items()}
+           for inputs in batches]
+    for name, batches in json.load(sys.stdin).items()
+    for signature in [model.signatures[name]]
+}
+with open(sys.argv[2], "w", encoding="utf-8") as file:
+    json.dump(answers, file, default=lambda text: text.decode("utf-8", "surrogateescape"))
+"""
+
+Row = dict[str, Any]
+"""One example's outputs by name, as lists; bytes spelt as text that JSON can hold."""
+Specs = Mapping[str, tf.TensorSpec]
+Inputs = Mapping[str, Any]
+"""A signature's arguments by name: nests of lists, a string spelling bytes as `wire` does."""
+Tie = Callable[[Row, Row, Row], bool]
+"""Tells whether a live and a served answer that differ are equally good, given the live alternatives."""
+
+_log = logging.getLogger(__name__)
+
+
+class ParityError(RuntimeError):
+    """A SavedModel answers otherwise than the model it was made of."""
+
+
+def check(
+    folder: Path,
+    functions: Mapping[str, Any],
+    batches: Mapping[str, Sequence[Inputs]],
+    tie: Tie,
+    *,
+    alternatives: str | None = None,
+) -> int:
+    """Compares a SavedModel with the functions it was made of.
+
+    Texts must be equal, and so must all other outputs, numbers up to
+    `TOLERANCE`, unless an answer is a tie.
+
+    Args:
+        folder: The SavedModel.
+        functions: The live signatures, by name.
+        batches: For each signature, the arguments of some calls.
+        tie: What may differ.
+        alternatives: A signature with the same arguments as all others, whose
+            live answers list other answers as good.
+
+    Returns:
+        How many answers were ties.
+
+    Raises:
+        ParityError: They differ; the message says where.
+    """
+    specs = {name: {spec.name: spec for spec in functions[name].input_signature} for name in batches}
+    live = {
+        name: [_by_example(functions[name](**_tensors(specs[name], inputs))) for inputs in calls]
+        for name, calls in batches.items()
+    }
+    served, ties = _served(folder, batches, specs), 0
+    for name, calls in batches.items():
+        others = live[alternatives] if alternatives else [[{}] * len(rows) for rows in live[name]]
+        for inputs, *answers in zip(calls, live[name], served[name], others, strict=True):
+            examples = list(_examples(inputs))
+            if any(len(rows) != len(examples) for rows in answers):
+                raise ParityError(f"{name} answers {len(examples)} examples with {len(answers[1])}.")
+            for example, mine, theirs, other in zip(examples, *answers, strict=True):
+                if _equal(mine, theirs):
+                    continue
+                if not tie(mine, theirs, other):
+                    raise _error(name, example, mine, theirs)
+                ties += 1
+    if ties:
+        _log.info("%d answers of the export differ from the model's by a tie of two scores.", ties)
+    return ties
+
+
+def _equal(one: Row, other: Row) -> bool:
+    return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+
+
+def close(one: Any, other: Any) -> bool:
+    """Compares nests of texts, truth values and numbers; NaN is close to nothing."""
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(close, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return one == other
+
+
+def wire(value: Any) -> Any:
+    """Spells bytes as JSON can hold them, at any depth of lists."""
+    if isinstance(value, list):
+        return [wire(item) for item in value]
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def translation_tie(live: Row, served: Row, alternatives: Row) -> bool:
+    """Tells whether each translation is the model's own at that rank, or one with nearly its score."""
+    mine, theirs = list(_hypotheses(live)), list(_hypotheses(served))
+    known = [*mine, *_hypotheses(alternatives)]
+    if len(mine) != len(theirs) or [text for text, _ in mine] == [text for text, _ in theirs]:
+        return False
+    return live["truncated"] == served["truncated"] and all(
+        close(one[1], other[1]) and any(other[0] == text and close(other[1], score) for text, score in known)
+        for one, other in zip(mine, theirs, strict=True)
+    )
+
+
+def tagging_tie(live: Row, served: Row, alternatives: Row) -> bool:
+    """Tells whether tags differ, each by one nearly as probable; what does not hang on the tags must be equal."""
+    del alternatives
+    apart = {key for key in live if not close(live[key], served.get(key))}
+    if live.keys() != served.keys() or "tags" not in apart or "scores" in apart:
+        return False
+    return all(key == "tags" or key.startswith("entity_") for key in apart)
+
+
+def _hypotheses(row: Row) -> Iterator[tuple[str, float]]:
+    if "translations" in row:
+        return zip(row["translations"], row["scores"], strict=True)
+    return iter([(row["translation"], row["score"])])
+
+
+def _error(signature: str, example: Row, live: Row, served: Row) -> ParityError:
+    keys = sorted(key for key in {**live, **served} if not close(live.get(key), served.get(key)))
+    shown = "; ".join(f"{key} {served.get(key)!r} instead of {live.get(key)!r}"[:500] for key in keys)
+    return ParityError(f"{signature} of {str(example)[:200]} gives {shown}.")
+
+
+def _examples(inputs: Inputs) -> Iterator[Row]:
+    for values in zip(*inputs.values(), strict=True):
+        yield dict(zip(inputs, values, strict=True))
+
+
+def _shape(values: Any, rank: int) -> list[int]:
+    """Returns a nest's shape; one without examples is empty in all its dimensions."""
+    return list(np.shape(values)) if values else [0] * rank
+
+
+def _tensors(specs: Specs, inputs: Inputs) -> dict[str, tf.Tensor]:
+    return {
+        name: tf.reshape(tf.constant(_bytes(values), specs[name].dtype), _shape(values, specs[name].shape.rank))
+        for name, values in inputs.items()
+    }
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bytes(item) for item in value]
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+
+
+def _by_example(answer: Mapping[str, Any]) -> list[Row]:
+    """Gives each example's outputs, without the padding, which depends on the other examples."""
+    columns = {key: wire(value.numpy().tolist()) if tf.is_tensor(value) else value for key, value in answer.items()}
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(_unpadded, row), strict=True)) for row in rows]
+
+
+def _unpadded(value: Any) -> Any:
+    """Takes zeros and empty texts off the end of lists, at any depth."""
+    if not isinstance(value, list):
+        return value
+    items = [_unpadded(item) for item in value]
+    while items and items[-1] in (0, "", []):
+        items.pop()
+    return items
+
+
+def _served(
+    folder: Path, batches: Mapping[str, Sequence[Inputs]], specs: Mapping[str, Specs]
+) -> dict[str, list[list[Row]]]:
+    asked = {
+        name: [
+            {key: (values, _shape(values, specs[name][key].shape.rank)) for key, values in inputs.items()}
+            for inputs in calls
+        ]
+        for name, calls in batches.items()
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        answers = Path(scratch, "answers.json")
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _REPLAY, str(folder.absolute()), str(answers)],
+            input=json.dumps(asked),
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            cwd=scratch,
+        )
+        if done.returncode:
+            raise ParityError(f"it cannot be loaded and called.\n{done.stderr[-2000:]}")
+        served = json.loads(answers.read_text(encoding="utf-8"))
+    return {name: list(map(_by_example, calls)) for name, calls in served.items()}

@@ -1,0 +1,232 @@
+"""Which rows make a batch, and how far it is padded: planned for all epochs before a text is read.
+
+A compiled train step is compiled once for each shape, and works on padding as
+hard as on text: batches should have few shapes and little padding. Both are
+had by measuring all lengths first and then planning: a `BatchPlan`
+knows every batch of every epoch, which rows are in it and how far it is
+padded, before a single text is read. Hence also an exact resume: `seed`,
+`epoch` and the number of batches done say all there is to know.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nlp_rnn.config import BatchConfig, ConfigError
+
+# A further shape is worth it if it saves more padding than this many of its
+# batches have positions: half a batch is lost because examples do not divide
+# evenly, the rest is what compiling takes, shared out over a training's epochs.
+_PRICE_OF_A_SHAPE = 3.0
+# Every shape's compiled step stays in memory.
+_MOST_SHAPES = 24
+# Merging takes time with the square of this.
+_MOST_CELLS = 512
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How many tokens each row of a corpus has, EOS not counted; texts without a target have none there.
+
+    Attributes:
+        source: int32 (rows,).
+        target: int32 (rows,).
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+
+
+class Shape(NamedTuple):
+    """The shape of a batch; lengths include EOS and padding."""
+
+    examples: int
+    source: int
+    target: int
+
+
+class PlannedBatch(NamedTuple):
+    """What a batch will be made of.
+
+    Attributes:
+        rows: int64. At least one, at most `shape.examples`; the rest of the
+            batch are empty examples, masked altogether.
+        shape: What the batch is padded to.
+    """
+
+    rows: np.ndarray
+    shape: Shape
+
+
+class BatchPlan:
+    """All batches of a corpus: the same shapes and the same number every epoch.
+
+    Rows are laid out in cells by both their lengths, EOS included, rounded up
+    to a multiple of `bucket_width`. Cells are merged, the cheapest pair first,
+    while that costs less than a shape does; each row then goes into the
+    smallest shape that holds it. The rows of a shape are dealt out evenly:
+    all its batches have the same number of examples, the last of which is
+    empty in some.
+
+    Args:
+        lengths: of every row, as `measure` returns them.
+        batching: how examples are put together. `batch_tokens` bounds the
+            padded tokens of a batch on each side. Rows longer than
+            `longest_example` are in no batch.
+        end_tokens: tokens that batches add to each text: 1 is EOS.
+
+    Attributes:
+        examples: Rows in the batches.
+        overlong: Rows left out by `longest_example`.
+        shapes: All shapes of batches, the smallest first.
+
+    Raises:
+        ValueError: there are no rows.
+        ConfigError: `longest_example` leaves none.
+    """
+
+    def __init__(self, *, lengths: Lengths, batching: BatchConfig, end_tokens: int = 1) -> None:
+        if not len(lengths.source):
+            raise ValueError("There are no examples to make batches of: the data set is empty.")
+        longest = np.maximum(lengths.source, lengths.target)
+        kept = np.flatnonzero(longest <= batching.longest_example)
+        if not len(kept):
+            raise ConfigError(
+                f"All {len(longest)} examples have more than {batching.longest_example} tokens; the shortest has "
+                f"{longest.min()}: raise longest_example (--longest-example)."
+            )
+        self.rows_in_corpus = len(longest)
+        self.examples = len(kept)
+        self.overlong = len(longest) - len(kept)
+        # No batch is of length 0, not even one of sentences without words.
+        source, target = np.maximum(lengths.source[kept] + end_tokens, 1), lengths.target[kept] + end_tokens
+
+        def capacity(source: Any, target: Any) -> Any:
+            if batching.batch_tokens is None:
+                return np.full_like(source, batching.batch_size)
+            return batching.batch_tokens // np.maximum(source, target)
+
+        padded = _few_shapes(*_cells(source, target, batching, end_tokens), capacity)
+        shape_of = _smallest_that_holds(padded, source, target)
+        order = np.lexsort((source, target, shape_of))
+        rows = np.split(kept[order], np.searchsorted(shape_of[order], np.arange(1, len(padded))))
+        # Reassigned to smaller shapes, rows may have left one without any.
+        self._groups = [
+            _group(members, lengths, int(capacity(lengths[0], lengths[1])))
+            for members, lengths in zip(rows, padded, strict=True)
+            if len(members)
+        ]
+        self.shapes = tuple(group.shape for group in self._groups)
+        self._tokens = int(source.sum()), int(target.sum())
+
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+        return sum(group.batches for group in self._groups)
+
+    @property
+    def padding(self) -> tuple[float, float]:
+        """Share of the positions that are padding, of the source and of the target side."""
+        examples = np.array([group.batches * group.shape.examples for group in self._groups])
+        source, target = examples @ np.array([shape[1:] for shape in self.shapes])
+        # Without targets there is nothing to pad.
+        return 1 - self._tokens[0] / float(source), 1 - self._tokens[1] / float(target) if target else 0.0
+
+    def in_order(self) -> list[PlannedBatch]:
+        """The batches by length, the shortest first."""
+        return [batch for group in self._groups for batch in group.cut(group.rows)]
+
+    def shuffled(self, *, seed: int, epoch: int) -> list[PlannedBatch]:
+        """The batches of one epoch: other rows together, and in another order, for each seed and epoch.
+
+        Args:
+            seed: int >= 0.
+            epoch: int >= 0.
+        """
+        generator = np.random.default_rng((seed, epoch))
+        batches = [batch for group in self._groups for batch in group.cut(generator.permutation(group.rows))]
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """The rows that share a shape."""
+
+    rows: np.ndarray
+    batches: int
+    shape: Shape
+
+    def cut(self, rows: np.ndarray) -> Iterator[PlannedBatch]:
+        return (PlannedBatch(part, self.shape) for part in np.array_split(rows, self.batches))
+
+
+def _group(rows: np.ndarray, padded: np.ndarray, capacity: int) -> _Group:
+    batches = -(-len(rows) // capacity)
+    return _Group(rows, batches, Shape(-(-len(rows) // batches), int(padded[0]), int(padded[1])))
+
+
+def _cells(
+    source: np.ndarray, target: np.ndarray, batching: BatchConfig, end_tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rounds lengths up: the pairs that occur (cells, 2), and how often each does (cells,)."""
+    width = batching.bucket_width
+    while True:
+        rounded = -(-np.stack([source, target]).astype(np.int64) // width) * width
+        # Not beyond the longest example and its EOS: that is what has a place in batch_tokens.
+        rounded = np.minimum(rounded, batching.longest_example + end_tokens)
+        base = int(rounded.max()) + 1
+        codes, counts = np.unique(rounded[0] * base + rounded[1], return_counts=True)
+        if len(codes) <= _MOST_CELLS:
+            return np.stack(np.divmod(codes, base), axis=1), counts
+        width *= 2
+
+
+def _few_shapes(cells: np.ndarray, counts: np.ndarray, capacity: Callable[[Any, Any], Any]) -> np.ndarray:
+    """Merges cells (cells, 2) while that pays or there are too many; returns lengths (shapes, 2), by price."""
+    source, target = cells.T.copy()
+    counts = counts.copy()
+
+    def price(source: Any, target: Any, counts: Any) -> Any:
+        return (counts + _PRICE_OF_A_SHAPE * capacity(source, target)) * (source + target)
+
+    alive: np.ndarray = np.ones(len(cells), bool)
+
+    def costs(i: Any) -> np.ndarray:
+        """What it costs to merge cell i with each other; below 0 if that saves something."""
+        together = price(np.maximum(source[i], source), np.maximum(target[i], target), counts[i] + counts)
+        apart = price(source[i], target[i], counts[i]) + price(source, target, counts)
+        return np.where(alive & (np.arange(len(alive)) != i), together - apart, np.inf)
+
+    cost = np.stack([costs(i) for i in range(len(cells))])
+    while alive.sum() > 1:
+        i, j = np.unravel_index(cost.argmin(), cost.shape)
+        if cost[i, j] >= 0 and alive.sum() <= _MOST_SHAPES:
+            break
+        source[i], target[i] = max(source[i], source[j]), max(target[i], target[j])
+        counts[i] += counts[j]
+        alive[j] = False
+        cost[j, :] = cost[:, j] = np.inf
+        cost[i, :] = cost[:, i] = costs(i)
+    shapes = np.stack([source[alive], target[alive]], axis=1)
+    return shapes[np.argsort(shapes.sum(axis=1), kind="stable")]
+
+
+def _smallest_that_holds(shapes: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Returns the index of the first of the shapes, sorted by price, that holds each row."""
+    best: np.ndarray = np.full(len(source), -1, np.int16)
+    for i in reversed(range(len(shapes))):
+        best[(source <= shapes[i, 0]) & (target <= shapes[i, 1])] = i
+    return best
+
+
+def complete_plan(lengths: Lengths, batching: BatchConfig, *, end_tokens: int = 1) -> BatchPlan:
+    """Plans batches of all rows, however long; see `BatchPlan`."""
+    longest = max(1, int(lengths.source.max(initial=0)), int(lengths.target.max(initial=0)))
+    # The longest one must fit into a batch.
+    tokens = batching.batch_tokens and max(batching.batch_tokens, longest + 2)
+    return BatchPlan(
+        lengths=lengths,
+        batching=dataclasses.replace(batching, longest_example=longest, batch_tokens=tokens),
+        end_tokens=end_tokens,
+    )

@@ -1,0 +1,234 @@
+"""Learning to tag: words and tags of a corpus, the likelihood of its tags, and accuracy or the entities' F1."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nlp_rnn import batching, tags
+from nlp_rnn.config import ConfigError, TextConfig
+from nlp_rnn.corpora import Corpus
+from nlp_rnn.families import TaggingText, build_tagger
+from nlp_rnn.jobs import TaggerRun
+from nlp_rnn.layers.recurrent import Path as TrainingPath
+from nlp_rnn.models.tagger import Tagger
+from nlp_rnn.models.tagging import WordReader
+from nlp_rnn.plans import BatchPlan
+from nlp_rnn.tagging_metrics import tagging_metrics
+from nlp_rnn.tags import Scheme
+from nlp_rnn.text import EOS
+from nlp_rnn.training import Objective, Training
+from nlp_rnn.vectors import read_vectors
+from nlp_rnn.vocabularies import train_tokenizer
+from nlp_rnn.words import WordFeatures, learn_features
+
+_log = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggingTask:
+    """A tagger and its sentences; see `prepare`.
+
+    Attributes:
+        run: What its training was told.
+        corpus: Its sentences, tags as in the data.
+        numbered: Its training sentences, tags as the network's numbers.
+        validation: The same of its validation sentences.
+        text: Its words and tags.
+        network: The network to train.
+    """
+
+    run: TaggerRun
+    corpus: Corpus
+    numbered: datasets.Dataset
+    validation: datasets.Dataset
+    text: TaggingText
+    network: Tagger
+
+    @classmethod
+    def prepare(cls, run: TaggerRun, corpus: Corpus, training_path: TrainingPath) -> "TaggingTask":
+        """Learns words and tags, and builds a new network with its pre-trained vectors, if any."""
+        source = _scheme(run, corpus)
+        scheme: Scheme | None = source and ("iobes" if run.model.head == "crf" else "bio")
+        train, train_repairs = _spelled(corpus.train, source, scheme)
+        validation, validation_repairs = _spelled(corpus.validation, source, scheme)
+        if train_repairs or validation_repairs:
+            _log.warning("%d tags that %s does not allow were repaired.", train_repairs + validation_repairs, source)
+        # A tag that the training set lacks is never right, but has its place among those of the validation set.
+        known = tuple(tags.closure((tag for rows in (train, validation) for tag in _flat(rows, "tags")), scheme=scheme))
+        words, matrix = _vectors(run, corpus.train)
+        reader = _reader(run, corpus.train, words)
+        text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=matrix.shape[1])
+        network = build_tagger(run, text, precision=run.training.precision, training_path=training_path)
+        if network.vectors is not None:
+            network.vectors.set_weights([_placed(words, matrix, reader.features)])
+        return cls(
+            run=run,
+            corpus=corpus,
+            numbered=_numbered(train, known),
+            validation=_numbered(validation, known),
+            text=text,
+            network=network,
+        )
+
+    def set_up(self) -> Training:
+        """Returns what the train loop needs."""
+        plan = BatchPlan(lengths=batching.measure_sentences(self.numbered), batching=self.run.batching, end_tokens=0)
+        if plan.overlong:
+            _log.warning(
+                "%d of %d training sentences have more than %d words and are left out.",
+                plan.overlong, plan.overlong + plan.examples, self.run.batching.longest_example,
+            )  # fmt: skip
+        _log.info(
+            "%d sentences in %d batches of %d shapes; %.1f %% padding.",
+            plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
+        )  # fmt: skip
+        monitor = self.run.training.monitor
+        if monitor == "auto":
+            monitor = "accuracy" if self.text.scheme is None else "f1"
+        if monitor == "f1" and self.text.scheme is None:
+            raise ConfigError("monitor must be accuracy or loss, not f1: these tags do not mark spans.")
+        seed = self.run.training.seed
+        return Training(
+            network=self.network,
+            objective=self._objective(),
+            epoch_batches=lambda epoch: batching.tagging_batches(
+                self.numbered, plan=plan, read_words=self.text.reader, seed=seed, epoch=epoch
+            ),
+            steps_per_epoch=len(plan),
+            validate=self.validator(),
+            monitor="validation_loss" if monitor == "loss" else monitor,
+            higher_is_better=monitor != "loss",
+        )
+
+    def _objective(self) -> Objective:
+        strength = self.run.training.word_dropout
+        counts = np.maximum(self.text.reader.features.counts, 0)
+        rates = tf.constant(strength / np.maximum(strength + counts, 1e-9), tf.float32)
+        seeds = keras.random.SeedGenerator(self.run.training.seed)
+
+        def objective(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            del step
+            words = tf.minimum(tf.gather(batch["words"], batch["positions"]), len(counts) - 1)
+            unknown = keras.random.uniform(tf.shape(words), seed=seeds) < tf.gather(rates, words)
+            inputs = {**batch, "unknown": unknown}
+            return self.network.loss_sum(inputs, batch["tags"], mask=batch["mask"], training=True)
+
+        return objective
+
+    def validator(self) -> Callable[[], dict[str, Any]]:
+        """Returns what measures the loss and the metrics of the tags on the validation set."""
+        batches = batching.tagging_evaluation_batches(
+            self.validation, read_words=self.text.reader, batching=self.run.batching
+        )
+        expected = [[self.text.tags[tag] for tag in sentence] for sentence in self.validation["tags"]]
+        unseen = [self.text.unseen(tokens) for tokens in self.validation["tokens"]]
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def tag(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            emissions, mask = self.network(dict(batch), mask=batch["mask"]), batch["mask"]
+            likelihood = self.network.head.log_likelihood(emissions, batch["tags"], mask=mask)
+            path, _ = self.network.head.decode(emissions, mask=mask)
+            return path, tf.gather(self.network.head.marginals(emissions, mask=mask), path, batch_dims=2), likelihood
+
+        def validate() -> dict[str, Any]:
+            predicted, scores = ([list[Any]()] * len(expected) for _ in range(2))
+            loss = 0.0
+            for batch in batches:
+                path, probabilities, likelihood = (tensor.numpy() for tensor in tag(batch))
+                loss -= float(likelihood.sum())
+                for place, row in enumerate(batch["rows"].numpy()):
+                    length = len(expected[row])
+                    predicted[row] = [self.text.tags[number] for number in path[place, :length]]
+                    scores[row] = probabilities[place, :length].tolist()
+            measured = tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=self.text.scheme)
+            figures = {key: value for key, value in measured.items() if isinstance(value, float)}
+            return {"validation_loss": loss / sum(map(len, expected)), **figures}
+
+        return validate
+
+
+def _scheme(run: TaggerRun, corpus: Corpus) -> Scheme | None:
+    if run.model.tag_scheme == "auto":
+        found = tags.recognise(corpus.train["tags"])
+        _log.info("The tags %s.", f"mark spans in {found.upper()}" if found else "mark no spans")
+        return found
+    return None if run.model.tag_scheme == "none" else run.model.tag_scheme
+
+
+def _spelled(dataset: datasets.Dataset, source: Scheme | None, target: Scheme | None) -> tuple[datasets.Dataset, int]:
+    """Returns sentences with their tags in another scheme, and how many tags were repaired."""
+    if source is None or target is None:
+        return dataset, 0
+    repaired = 0
+
+    def convert(row: dict[str, list[str]]) -> dict[str, list[str]]:
+        nonlocal repaired
+        converted, count = tags.convert(row["tags"], source=source, target=target)
+        repaired += count
+        return {"tags": converted}
+
+    return dataset.map(convert, load_from_cache_file=False), repaired
+
+
+def _numbered(dataset: datasets.Dataset, known: Sequence[str]) -> datasets.Dataset:
+    numbers = {tag: number for number, tag in enumerate(known)}
+    features = datasets.Features({**dataset.features, "tags": datasets.List(datasets.Value("int32"))})
+    return dataset.map(
+        lambda row: {"tags": [numbers[tag] for tag in row["tags"]]}, features=features, load_from_cache_file=False
+    )
+
+
+def _flat(dataset: datasets.Dataset, column: str) -> Iterator[str]:
+    for rows in dataset.select_columns(column).iter(_ROWS_AT_ONCE):
+        for row in rows[column]:
+            yield from row
+
+
+def _sentences(dataset: datasets.Dataset) -> Iterator[list[str]]:
+    for rows in dataset.select_columns("tokens").iter(_ROWS_AT_ONCE):
+        yield from rows["tokens"]
+
+
+def _vectors(run: TaggerRun, train_set: datasets.Dataset) -> tuple[list[str], np.ndarray]:
+    """Reads the pre-trained vectors of the training words, and of the most frequent others."""
+    if run.words.vectors is None:
+        return [], np.zeros((0, 0), np.float32)
+    needed = set(_flat(train_set, "tokens"))
+    if run.words.lowercase:
+        needed = {word.lower() for word in needed}
+    words, matrix = read_vectors(run.words.vectors, needed=needed, most=run.words.vector_words)
+    _log.info("%d vectors of %d numbers from %s.", len(words), matrix.shape[1], run.words.vectors)
+    return words, matrix
+
+
+def _reader(run: TaggerRun, train_set: datasets.Dataset, further_words: Sequence[str]) -> WordReader:
+    settings = run.words
+    features = learn_features(
+        _sentences(train_set),
+        vocabulary_size=settings.vocabulary_size,
+        lowercase=settings.lowercase,
+        longest_word=settings.longest_word,
+        further_words=further_words,
+    )
+    if not settings.subwords:
+        return WordReader(features=features)
+    pieces = TextConfig(vocabulary_size=settings.subwords, lowercase=settings.lowercase)
+    return WordReader(features=features, subwords=train_tokenizer(map(" ".join, _sentences(train_set)), pieces))
+
+
+def _placed(words: Sequence[str], matrix: np.ndarray, features: WordFeatures) -> np.ndarray:
+    """Returns the vectors by the words' numbers; zeros for words without one."""
+    placed: np.ndarray = np.zeros((features.vocabulary_size, matrix.shape[1]), np.float32)
+    numbers = features.encode(tf.constant(list(words), tf.string))["words"].numpy()
+    # Backwards: of words that become one in lower case, the most frequent stays.
+    placed[numbers[::-1]] = matrix[::-1]
+    placed[: EOS + 1] = 0
+    return placed
