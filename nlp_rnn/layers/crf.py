@@ -52,13 +52,11 @@ class ConditionalRandomField(MaskedLayer):
 
         start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_t, y_t+1] + end[y_n]
 
-    and its probability the softmax of the scores over all paths. What is
-    forbidden scores 1e4 less, in training as in decoding: far more than what
-    emissions can make up for, so that it has the probability 0 and is never
-    decoded, unless every path breaks some rule.
+    and its probability the softmax of the scores over all paths. What is forbidden
+    scores 1e4 less, in training as in decoding, which no sensible emissions make up
+    for: it has the probability 0 and is never decoded, unless all paths break rules.
 
-    All is computed in float32, whatever the policy. Its methods are called
-    before the layer itself, so `build` it first.
+    All is computed in float32, whatever the policy. `build` it before its methods are called.
 
     Args:
         tags: int >= 1. How many tags there are.
@@ -75,18 +73,15 @@ class ConditionalRandomField(MaskedLayer):
         The best path, see `decode`.
 
     Masking:
-        Padding has no part in any path, and its emissions and tags may be
-        anything. A row without real tokens has one path, the empty one, of
-        score 0 and probability 1.
+        Padding has no part in any path; its emissions and tags may be anything.
+        A row without real tokens has the empty path, of score 0 and probability 1.
 
     Raises:
-        ValueError: `tags` < 1; rules of another shape, or that allow no start
-            or no end; emissions of another width.
+        ValueError: `tags` < 1; rules of another shape, or without any start or end; emissions of another width.
 
     Reference:
-        Lafferty, McCallum and Pereira (2001), Conditional random fields. ICML.
-        The recursions: Rabiner (1989), A tutorial on hidden Markov models,
-        section III. Proceedings of the IEEE 77 (2).
+        Lafferty, McCallum and Pereira (2001), Conditional random fields. ICML. The recursions:
+        Rabiner (1989), A tutorial on hidden Markov models, section III. Proc. IEEE 77 (2).
     """
 
     def __init__(
@@ -110,10 +105,7 @@ class ConditionalRandomField(MaskedLayer):
 
     def build(self, emissions_shape: tuple[int | None, ...]) -> None:
         """Creates the scores of transitions, starts and ends."""
-        if emissions_shape[-1] != self.tags:
-            raise ValueError(f"emissions must have the width {self.tags}, one per tag, not {emissions_shape[-1]}.")
         for name, shape in (("transitions", (self.tags, self.tags)), ("start", (self.tags,)), ("end", (self.tags,))):
-            # In float32 under any policy: a sum over a long sentence needs it.
             weight = self.add_weight(name=name, shape=shape, initializer="zeros", dtype="float32", autocast=False)
             setattr(self, name, weight)
 
@@ -130,8 +122,7 @@ class ConditionalRandomField(MaskedLayer):
             emissions: float (batch, time, tags).
             tags: int32 (batch, time), each from 0 to tags - 1.
             mask: bool (batch, time). True = real token.
-            training: whether gradients will be taken often: XLA compiles the
-                loops then. Values and gradients are the same without.
+            training: whether XLA compiles the loops, also those of the gradient. The numbers are the same.
 
         Returns:
             float32 (batch,), at most 0; 0 for a row without real tokens.
@@ -237,14 +228,13 @@ class ConditionalRandomField(MaskedLayer):
 
     def _scores(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Returns the scores of transitions, starts and ends, those of the forbidden ones far below."""
-        named = {"allowed_transitions": self.transitions, "allowed_starts": self.start, "allowed_ends": self.end}
-        transitions, start, end = (
-            tf.convert_to_tensor(weight)
-            if self._allowed[name] is None
-            else weight + np.where(self._allowed[name], 0, FORBIDDEN).astype(np.float32)
-            for name, weight in named.items()
-        )
+        weights = {"allowed_transitions": self.transitions, "allowed_starts": self.start, "allowed_ends": self.end}
+        transitions, start, end = (_restrict(weight, self._allowed[name]) for name, weight in weights.items())
         return transitions, start, end
+
+
+def _restrict(weight: keras.Variable, allowed: np.ndarray | None) -> tf.Tensor:
+    return weight + (0.0 if allowed is None else np.where(allowed, 0, FORBIDDEN).astype(np.float32))
 
 
 def _rules(name: str, allowed: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -294,9 +284,9 @@ _reach = partial(_recursion, partial(tf.reduce_max, axis=1))  # the best score w
 def _smooth(
     filtered: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor, last: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Carries the last token's distribution back over time.
+    """Carries the last token's distribution (batch, tags) back over time.
 
-    In a gradient, `last` is that distribution (batch, tags) times a weight per row, which all results then bear.
+    In a gradient it comes times a weight per row, which all results then bear.
 
     Returns:
         Marginals (time, batch, tags), padding repeating the last token's, and
@@ -353,8 +343,7 @@ def _over_time(
     missing = tf.cast(tf.equal(time, 0), tf.int32)  # one step of padding instead of none
     sequence = tf.pad(tf.transpose(sequence, [1, 0, 2]), [[0, missing], [0, 0], [0, 0]])
     results, other = loop(sequence, tf.pad(tf.transpose(mask), [[0, missing], [0, 0]]), *others)
-    results = tf.transpose(results[:time], [1, 0, *range(2, results.shape.rank)])
-    return results, other
+    return tf.transpose(results[:time], [1, 0, *range(2, results.shape.rank)]), other
 
 
 # What needs no loop: all tokens at once, batch-major.
