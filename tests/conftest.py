@@ -20,6 +20,9 @@ os.environ |= {
     "TQDM_DISABLE": "1",
 }
 
+# Imported by test modules; their asserts should say as much as those of the tests.
+pytest.register_assert_rewrite("recurrent_cases", "search_reference", "tagger_cases", "text_cases")
+
 
 def pytest_unconfigure() -> None:
     _SCRATCH.cleanup()

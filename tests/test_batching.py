@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn import batching as module
 from nlp_rnn.batching import (
-    BatchPlan,
-    Lengths,
-    Shape,
     evaluation_batches,
     measure,
+    measure_sentences,
     source_batches,
+    tagging_batches,
+    tagging_evaluation_batches,
     translation_batches,
 )
 from nlp_rnn.config import BatchConfig, ConfigError, TextConfig
+from nlp_rnn.plans import BatchPlan, Shape
 from nlp_rnn.text import EOS, PAD, UNK, Normalizer, Tokenizer, WordTokenizer
 from nlp_rnn.vocabularies import train_tokenizer
 
@@ -49,6 +49,41 @@ def planned(dataset: datasets.Dataset, tokenizers: dict[str, Tokenizer], **setti
     return BatchPlan(lengths=measure(dataset, **tokenizers), batching=BatchConfig(**settings))
 
 
+WORD_IDS = tf.lookup.StaticHashTable(
+    tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b", "c"]), tf.constant([4, 5, 6])), UNK
+)
+
+
+def read_words(words: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Numbers and lengths of the distinct words, in order of appearance, and each token's place among them."""
+    distinct, positions = tf.unique(tf.reshape(words, [-1]))
+    characters = tf.strings.unicode_decode(distinct, "UTF-8").to_tensor()
+    return {
+        "words": WORD_IDS.lookup(distinct), "characters": characters,
+        "positions": tf.reshape(positions, tf.shape(words)),
+    }  # fmt: skip
+
+
+def tagged(rows: Iterable[tuple[str, list[int]]]) -> datasets.Dataset:
+    """Sentences, their words separated by spaces here, and their tags' numbers."""
+    texts, tags = zip(*rows, strict=True)
+    columns = {"tokens": [text.split(" ") if text else [] for text in texts], "tags": list(tags)}
+    features = {
+        "tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.Value("int32")),
+    }  # fmt: skip
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def named_sentences(count: int, seed: int = 0) -> datasets.Dataset:
+    """Sentences whose words, and whose tags, are all the row's number."""
+    lengths = np.random.default_rng(seed).integers(1, 30, count).tolist()
+    return tagged((" ".join([f"w{row}"] * length), [row] * length) for row, length in enumerate(lengths))
+
+
+def sentence_plan(dataset: datasets.Dataset, **settings: Any) -> BatchPlan:
+    return BatchPlan(lengths=measure_sentences(dataset), batching=BatchConfig(**settings), end_tokens=0)
+
+
 def arrays(batches: tf.data.Dataset) -> list[dict[str, np.ndarray]]:
     return list(batches.as_numpy_iterator())
 
@@ -59,17 +94,6 @@ def assert_same(some: list[dict[str, np.ndarray]], others: list[dict[str, np.nda
         assert one.keys() == other.keys()
         for key in one:
             np.testing.assert_array_equal(one[key], other[key], strict=True)
-
-
-def correlated_lengths(count: int, longest: int = 100) -> Lengths:
-    """Lengths spread as those of sentences and their translations are."""
-    generator = np.random.default_rng(1)
-    source = np.exp(generator.normal(2.6, 0.4, count))
-    target = source * np.exp(generator.normal(0, 0.2, count))
-    return Lengths(**{
-        side: np.clip(np.round(values), 0, longest).astype(np.int32)
-        for side, values in (("source", source), ("target", target))
-    })  # fmt: skip
 
 
 def test_tokens_masks_and_padding_by_hand() -> None:
@@ -99,16 +123,6 @@ def test_measured_lengths_are_counted_without_end_tokens() -> None:
     lengths = measure(corpus(rows), **TOKENIZERS)
     np.testing.assert_array_equal(lengths.source, np.arange(2500, dtype=np.int32) % 7, strict=True)
     np.testing.assert_array_equal(lengths.target, np.arange(2500, dtype=np.int32) % 5, strict=True)
-
-
-def test_lengths_are_padded_to_multiples_but_not_beyond_the_longest_possible() -> None:
-    def padded(length: int) -> tuple[int, int]:
-        lengths = Lengths(source=np.int32([length]), target=np.int32([length + 1]))
-        return BatchPlan(lengths=lengths, batching=BatchConfig(bucket_width=4, longest_example=9)).shapes[0][1:]
-
-    assert padded(2) == (4, 4)
-    assert padded(3) == (4, 8)
-    assert padded(8) == (10, 10)
 
 
 def test_every_row_comes_once_an_epoch_with_its_own_target() -> None:
@@ -173,15 +187,6 @@ def test_seed_and_epoch_tell_the_batches_and_others_differ() -> None:
         assert len(set(members[at]) & set(members[1, 2])) < 3, "rows must meet others in each epoch"
 
 
-def test_long_and_short_batches_are_mixed() -> None:
-    plan = BatchPlan(lengths=correlated_lengths(5000), batching=BatchConfig(batch_size=16))
-    lengths = [batch.shape.target for batch in plan.shuffled(seed=1, epoch=0)]
-    assert abs(np.corrcoef(lengths[:-1], lengths[1:])[0, 1]) < 0.2
-    assert [batch.shape for batch in plan.in_order()] == sorted(
-        (batch.shape for batch in plan.in_order()), key=plan.shapes.index
-    )
-
-
 def test_a_resumed_epoch_is_the_rest_of_the_whole_one() -> None:
     dataset, tokenizers = numbered(200)
     plan = planned(dataset, tokenizers, batch_size=8)
@@ -214,55 +219,6 @@ def test_evaluation_keeps_overlong_pairs_and_can_be_repeated() -> None:
         assert_same(first, second)
         assert sum(int(batch["target_mask"].sum()) for batch in first) == 2 + 4
         assert sum(int(batch["source_mask"].sum()) for batch in first) == 5 + 2
-
-
-def test_the_token_budget_bounds_both_sides_and_is_used() -> None:
-    lengths = correlated_lengths(5000, longest=60)
-    lengths = Lengths(source=lengths.source, target=lengths.target // 2)
-    budget = 600
-    plan = BatchPlan(lengths=lengths, batching=BatchConfig(batch_tokens=budget, longest_example=60))
-    assert len({shape.examples for shape in plan.shapes}) > 1
-    for shape in plan.shapes:
-        assert shape.examples * max(shape.source, shape.target) <= budget
-    used = sum(batch.shape.examples * batch.shape.source for batch in plan.in_order())
-    assert used / len(plan) > 0.8 * budget
-
-
-def test_the_smallest_token_budget_holds_the_longest_example() -> None:
-    lengths = Lengths(source=np.int32([50, 3]), target=np.int32([50, 50]))
-    plan = BatchPlan(lengths=lengths, batching=BatchConfig(batch_tokens=52, longest_example=50))
-    assert len(plan) == 2
-    assert all(shape.examples == 1 for shape in plan.shapes)
-
-
-@pytest.mark.parametrize(("width", "share"), [(2, 0.13), (4, 0.16)])
-def test_shapes_are_few_and_padding_is_little(width: int, share: float) -> None:
-    lengths = correlated_lengths(30_000)
-    plan = BatchPlan(lengths=lengths, batching=BatchConfig(bucket_width=width))
-    assert len(plan.shapes) <= 18
-    assert max(plan.padding) < share
-    assert len(plan) <= 1.02 * 30_000 / 64
-    # Against buckets by target length alone, as many, of equally many examples each.
-    order = np.argsort(lengths.target)
-    buckets = [lengths.source[part] + 1 for part in np.array_split(order, len(plan.shapes))]
-    by_target = 1 - sum(b.sum() for b in buckets) / sum(len(b) * b.max() for b in buckets)
-    assert plan.padding[0] < 0.5 * by_target
-
-
-def test_a_small_corpus_gets_full_batches_rather_than_many_shapes() -> None:
-    plan = BatchPlan(lengths=correlated_lengths(100), batching=BatchConfig(batch_size=64))
-    assert [shape.examples for shape in plan.shapes] == [50]
-    assert len(plan) == 2
-
-
-def test_a_large_corpus_of_wide_lengths_has_a_bounded_number_of_shapes() -> None:
-    generator = np.random.default_rng(1)
-    lengths = Lengths(
-        source=generator.integers(0, 500, 50_000, np.int32), target=generator.integers(0, 500, 50_000, np.int32)
-    )
-    plan = BatchPlan(lengths=lengths, batching=BatchConfig(bucket_width=1, batch_size=4, longest_example=499))
-    assert len(plan.shapes) <= module._MOST_SHAPES
-    assert sum(len(batch.rows) for batch in plan.in_order()) == 50_000
 
 
 def test_source_batches_cover_all_rows_by_length_and_cut_long_ones() -> None:
@@ -317,6 +273,107 @@ def test_rows_chosen_from_a_data_set_and_other_columns_do_not_matter() -> None:
     batches = arrays(evaluation_batches(chosen, **tokenizers, batching=BatchConfig(batch_size=64)))
     rows = np.concatenate([batch["source"][:, 0] - 4 for batch in batches])
     assert sorted(rows.tolist()) == list(range(1, 50, 2))
+
+
+def test_sentences_are_measured_by_their_words_without_end_tokens() -> None:
+    lengths = measure_sentences(tagged([("a b", [0, 0]), ("", []), ("c", [0])] * 1000))
+    np.testing.assert_array_equal(lengths.source, np.int32([2, 0, 1] * 1000), strict=True)
+    np.testing.assert_array_equal(lengths.target, np.zeros(3000, np.int32), strict=True)
+
+
+def test_words_tags_and_masks_by_hand() -> None:
+    dataset = tagged([("b ß b", [3, 4, 5]), ("a", [7])])
+    (batch,) = arrays(tagging_evaluation_batches(dataset, read_words=read_words, batching=BatchConfig(bucket_width=1)))
+    assert batch.keys() == {"words", "characters", "positions", "tags", "mask", "rows"}
+    # The shortest first. Distinct: a, padding, b, ß; and empty ones up to 64.
+    np.testing.assert_array_equal(batch["rows"], np.int64([1, 0]), strict=True)
+    np.testing.assert_array_equal(batch["words"], np.int32([4, UNK, 5, UNK] + [0] * 60), strict=True)
+    characters = [[ord("a")], [0], [ord("b")], [ord("ß")]] + [[0]] * 60
+    np.testing.assert_array_equal(batch["characters"], np.int32(characters), strict=True)
+    np.testing.assert_array_equal(batch["positions"], np.int32([[0, 1, 1], [2, 3, 2]]), strict=True)
+    np.testing.assert_array_equal(batch["tags"], np.int32([[7, 0, 0], [3, 4, 5]]), strict=True)
+    np.testing.assert_array_equal(batch["mask"], np.bool([[1, 0, 0], [1, 1, 1]]), strict=True)
+
+
+@pytest.mark.parametrize(("distinct", "rows"), [(63, 64), (64, 64), (65, 128)])
+def test_distinct_words_are_padded_to_few_numbers(distinct: int, rows: int) -> None:
+    dataset = tagged([(" ".join(f"w{i}" for i in range(distinct)), [0] * distinct)])
+    (batch,) = arrays(tagging_evaluation_batches(dataset, read_words=read_words, batching=BatchConfig(bucket_width=1)))
+    assert batch["words"].shape == (rows,)
+    assert batch["characters"].shape == (rows, 3)
+    np.testing.assert_array_equal(batch["words"], [UNK] * distinct + [PAD] * (rows - distinct))
+    assert not batch["characters"][distinct:].any()
+    np.testing.assert_array_equal(batch["positions"], [range(distinct)])
+
+
+def test_every_sentence_comes_once_an_epoch_with_its_own_tags() -> None:
+    dataset = named_sentences(333)
+    plan = sentence_plan(dataset, batch_size=16)
+    batches = arrays(tagging_batches(dataset, plan=plan, read_words=read_words, seed=3, epoch=0))
+    assert len(batches) == len(plan)
+    assert len(plan.shapes) > 1
+    assert {Shape(*batch["mask"].shape, 0) for batch in batches} == set(plan.shapes)
+    assert sorted(np.concatenate([batch["rows"] for batch in batches]).tolist()) == list(range(333))
+    for batch in batches:
+        assert batch["tags"].shape == batch["positions"].shape == batch["mask"].shape
+        lengths = [len(dataset[row]["tokens"]) for row in batch["rows"].tolist()]
+        empty = [0] * (len(batch["mask"]) - len(lengths))
+        assert len(empty) <= 1
+        np.testing.assert_array_equal(batch["mask"].sum(axis=1), lengths + empty)
+        # Right padded: the real tokens stand first.
+        np.testing.assert_array_equal(np.sort(batch["mask"], axis=1)[:, ::-1], batch["mask"])
+        rows = np.append(batch["rows"], empty).astype(np.int32)
+        np.testing.assert_array_equal(batch["tags"], np.where(batch["mask"], rows[:, np.newaxis], 0))
+        spelt = batch["characters"][batch["positions"]]
+        for row, mask, characters in zip(rows, batch["mask"], spelt, strict=True):
+            words = {"".join(map(chr, word[word > 0])) for word in characters[mask]}
+            assert words <= {f"w{row}"}
+            assert not characters[~mask].any()
+
+
+def test_a_seed_and_an_epoch_tell_the_sentences_of_each_batch() -> None:
+    dataset = named_sentences(200)
+    plan = sentence_plan(dataset, batch_size=8)
+
+    def batches(seed: int, epoch: int, start: int = 0) -> list[dict[str, np.ndarray]]:
+        return arrays(tagging_batches(dataset, plan=plan, read_words=read_words, seed=seed, epoch=epoch, start=start))
+
+    def members(seed: int, epoch: int) -> set[frozenset[int]]:
+        return {frozenset(batch["rows"].tolist()) for batch in batches(seed, epoch)}
+
+    whole = batches(1, 2)
+    assert_same(batches(1, 2), whole)
+    for other in ((2, 1), (1, 3)):
+        assert len(members(*other) & members(1, 2)) < 3, "rows must meet others in each epoch"
+    for start in (7, len(plan)):
+        assert_same(batches(1, 2, start), whole[start:])
+    with pytest.raises(ValueError, match=f"start must lie between 0 and the {len(plan)} batches"):
+        batches(1, 2, len(plan) + 1)
+    with pytest.raises(ValueError, match="The plan is for 200 rows, not for 3"):
+        tagging_batches(dataset.select(range(3)), plan=plan, read_words=read_words, seed=1, epoch=0)
+
+
+def test_evaluation_keeps_overlong_sentences_and_wordless_ones_by_length() -> None:
+    dataset = tagged([("a a a a a", [1] * 5), ("b", [2]), ("", []), ("c c", [3, 3])])
+    for budget in (None, 4):
+        batching = BatchConfig(batch_size=2, longest_example=2, batch_tokens=budget, bucket_width=1)
+        batches = tagging_evaluation_batches(dataset, read_words=read_words, batching=batching)
+        first = arrays(batches)
+        assert_same(first, arrays(batches))
+        rows = np.concatenate([batch["rows"] for batch in first]).tolist()
+        assert sorted(rows) == [0, 1, 2, 3]
+        lengths = [int(length) for batch in first for length in batch["mask"].sum(axis=1)[: len(batch["rows"])]]
+        assert lengths == [0, 1, 2, 5]
+        assert min(batch["mask"].shape[1] for batch in first) >= 1  # recurrent layers need a step
+    with pytest.raises(ValueError, match="the data set is empty"):
+        tagging_evaluation_batches(dataset.select([]), read_words=read_words, batching=BatchConfig())
+
+
+def test_other_columns_and_chosen_sentences_do_not_matter() -> None:
+    chosen = named_sentences(50).add_column("note", ["x"] * 50).select(range(49, -1, -2)).with_format("numpy")
+    batches = arrays(tagging_evaluation_batches(chosen, read_words=read_words, batching=BatchConfig(batch_size=64)))
+    tags = {int(tag) for batch in batches for tag in batch["tags"][batch["mask"]]}
+    assert tags == set(range(1, 50, 2))
 
 
 def test_multi30k_makes_few_shapes_with_little_padding(shared_data: Path) -> None:

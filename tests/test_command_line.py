@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from nlp_rnn.command_line import parse, print_json, run
-from nlp_rnn.config import ConfigError, SearchConfig, TranslatorRun
+from nlp_rnn.config import ConfigError, SearchConfig
+from nlp_rnn.jobs import TranslatorRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +275,7 @@ def test_results_are_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) 
 SCRIPT = """
 import sys
 from nlp_rnn import command_line
-from nlp_rnn.config import TranslatorRun
+from nlp_rnn.jobs import TranslatorRun
 
 def main():
     made = command_line.parse(TranslatorRun)

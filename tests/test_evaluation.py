@@ -8,9 +8,11 @@ import sacrebleu
 import tensorflow as tf
 
 from nlp_rnn import store
-from nlp_rnn.config import ConfigError, DataConfig, TextConfig, TranslatorConfig, TranslatorRun
+from nlp_rnn.config import ConfigError, DataConfig, TextConfig, TranslatorConfig
 from nlp_rnn.corpora import DataError
 from nlp_rnn.evaluation import evaluate
+from nlp_rnn.families import TranslationText, build_translator
+from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.vocabularies import train_tokenizer
 
 SENTENCES = {  # source: (reference, hypothesis)
@@ -44,10 +46,8 @@ def model_directory(folder: Path, examples: dict[str, tuple[str, str]], lowercas
     sizes = TranslatorConfig(embedding_size=2, encoder_size=2, decoder_size=2, attention_size=2)
     config = TranslatorRun(output=str(folder), text=text, model=sizes)
     tokenizer = train_tokenizer(examples, text)
-    network = store.build_translator(config, tokenizer.vocabulary_size, tokenizer.vocabulary_size)
-    store.save(
-        folder, config=config, network=network, source_tokenizer=tokenizer, target_tokenizer=tokenizer, metrics={}
-    )
+    texts = TranslationText(source=tokenizer, target=tokenizer)
+    store.save(folder, config=config, network=build_translator(config, texts), text=texts, metrics={})
     dictionary = Dictionary({source: hypothesis for source, (_, hypothesis) in examples.items()})
     names = ("serving_default", "n_best", "explain")
     tf.saved_model.save(dictionary, str(folder / "1"), signatures=dict.fromkeys(names, dictionary.translate))

@@ -24,7 +24,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn import samples
-from nlp_rnn.config import BatchConfig, SearchConfig, TextConfig, TrainingConfig, TranslatorConfig
+from nlp_rnn.config import BatchConfig, SearchConfig, TextConfig, TranslatorConfig, TranslatorTrainingConfig
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 PAIRS = [(row["source"], row["target"]) for row in list(samples.load("translation")["train"])[:300]]
@@ -326,7 +326,7 @@ def test_the_quickstart_shows_each_model(
         batching=BatchConfig(batch_size=200, bucket_width=32),
         model=TranslatorConfig(embedding_size=8, encoder_size=8, decoder_size=8, attention_size=8),
         search=SearchConfig(beam_size=1, n_best=1, minimum_length=1, maximum_length=20),
-        training=TrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
+        training=TranslatorTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
     )
     monkeypatch.setattr(quickstart, "JOBS", [replace(job, run=smaller)])
     quickstart.main()

@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn import store, text
-from nlp_rnn.config import ConfigError, TextConfig, TranslatorConfig, TranslatorRun
+from nlp_rnn import folders, store, text
+from nlp_rnn.config import ConfigError, TextConfig, TranslatorConfig
+from nlp_rnn.families import TranslationText, build_translator
+from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.models.translator import Translator
 
 SAMPLES = ({"source": "a bad cab", "target": "ein Taxi"}, {"source": "\ud800 fade", "target": "weiß\nnicht"})
@@ -38,18 +40,20 @@ def tokenizer(characters: str) -> text.Tokenizer:
     )
 
 
+def tokenizers(*, shared: bool = False) -> TranslationText:
+    source = tokenizer("abcdef ")
+    return TranslationText(source=source, target=source if shared else tokenizer("xyz"))
+
+
 def save(path: Path, config: TranslatorRun, seed: int = 1, **options: Any) -> Translator:
     """Saves a network with weights of a seed's."""
-    source = tokenizer("abcdef ")
-    target = source if config.text.shared_vocabulary else tokenizer("xyz")
-    network = store.build_translator(config, source.vocabulary_size, target.vocabulary_size)
+    texts = tokenizers(shared=config.text.shared_vocabulary)
+    network = build_translator(config, texts)
     generator = np.random.default_rng(seed)
     for variable in network.trainable_variables:
         variable.assign(generator.normal(0, 1, variable.shape))
     arguments = {"metrics": {"bleu": 12.5}, "samples": SAMPLES, **options}
-    folder = store.save(
-        path, config=config, network=network, source_tokenizer=source, target_tokenizer=target, **arguments
-    )
+    folder = store.save(path, config=config, network=network, text=texts, **arguments)
     assert folder == path / "model"
     return network
 
@@ -82,9 +86,11 @@ def test_what_is_saved_is_loaded(tmp_path: Path, model: TranslatorConfig, shared
     np.testing.assert_array_equal(outputs(stored.network), outputs(network))
     assert stored.folder == tmp_path / "new" / "model_directory"
     assert stored.config == dataclasses.replace(config, output=str(stored.folder))
-    assert stored.source_tokenizer.tokenize(tf.constant(["BAD"])).to_list() == [[5, 4, 7]]
-    assert stored.target_tokenizer.vocabulary_size == (11 if shared else 7)
-    assert (stored.target_tokenizer is stored.source_tokenizer) == shared
+    for texts in (stored.text, store.load_text(stored.folder)):
+        assert isinstance(texts, TranslationText)
+        assert texts.source.tokenize(tf.constant(["BAD"])).to_list() == [[5, 4, 7]]
+        assert texts.target.vocabulary_size == (11 if shared else 7)
+        assert (texts.target is texts.source) == shared
     assert stored.metrics == {"bleu": 12.5}
     assert stored.samples == SAMPLES
 
@@ -127,17 +133,16 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     umask = os.umask(0o022)
     try:
         save(tmp_path, run())
-        version = store.add_version(tmp_path, lambda folder: None)
+        version = folders.add_version(tmp_path, lambda folder: None)
     finally:
         os.umask(umask)
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in (tmp_path / "model", version)] == [0o755] * 2
 
 
 def test_the_network_computes_as_asked(tmp_path: Path) -> None:
-    mixed = store.build_translator(run(), 11, 7, precision="mixed_bfloat16", training_path="portable")
+    mixed = build_translator(run(), tokenizers(), precision="mixed_bfloat16", training_path="portable")
     assert (mixed.compute_dtype, mixed.variable_dtype) == ("bfloat16", "float32")
-    source, target = tokenizer("abcdef "), tokenizer("xyz")
-    store.save(tmp_path, config=run(), network=mixed, source_tokenizer=source, target_tokenizer=target, metrics={})
+    store.save(tmp_path, config=run(), network=mixed, text=tokenizers(), metrics={})
     loaded = store.load(tmp_path).network
     assert loaded.compute_dtype == "float32"
     for mine, theirs in zip(mixed.trainable_variables, loaded.trainable_variables, strict=True):
@@ -166,7 +171,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-WEIGHTS_SIZE = 4 * store.build_translator(run(), 11, 7).count_params()
+WEIGHTS_SIZE = 4 * build_translator(run(), tokenizers()).count_params()
 
 
 @pytest.mark.parametrize("size", [0, 1000, WEIGHTS_SIZE - 1, WEIGHTS_SIZE + 1000])
@@ -178,23 +183,6 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, size: int) -> None:
     assert caught.value.errno == errno.EFBIG
     assert content(tmp_path) == before
     assert os.listdir(tmp_path) == ["model"]
-
-
-def test_a_writer_that_fails_leaves_the_target_as_it_was(tmp_path: Path) -> None:
-    target = tmp_path / "checkpoint"
-    store.replace_folder(target, lambda folder: (folder / "step").write_text("1"))
-
-    def fail(folder: Path) -> None:
-        (folder / "step").write_text("2")
-        assert (target / "step").read_text() == "1"  # there while the new one is written
-        raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        store.replace_folder(target, fail)
-    with pytest.raises(RuntimeError, match="stop"):
-        store.add_version(tmp_path, fail)
-    assert content(tmp_path) == {"checkpoint/step": b"1"}
-    assert os.listdir(tmp_path) == ["checkpoint"]
 
 
 def test_a_crash_between_the_renames_loses_nothing(tmp_path: Path) -> None:
@@ -217,29 +205,6 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     os.close(lock)
     save(tmp_path, run())
     assert os.listdir(tmp_path) == ["model"]
-
-
-def test_versions_count_up(tmp_path: Path) -> None:
-    assert store.versions(tmp_path / "nothing") == []
-    assert store.next_version(tmp_path) == 1
-    for name in ("2", "10", "model", "x1", "²", "3.5"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "77").touch()
-    assert store.versions(tmp_path) == [2, 10]
-    version = store.add_version(tmp_path, lambda folder: (folder / "file").write_text("content"))
-    assert (version, (version / "file").read_text()) == (tmp_path / "11", "content")
-    assert store.next_version(tmp_path) == 78 - 66
-
-
-def test_a_version_that_another_process_takes_first_is_not_touched(tmp_path: Path) -> None:
-    def write(folder: Path) -> None:
-        (folder / "mine").touch()
-        # Not seen by the listing as a folder, but in the way of the rename all the same.
-        (tmp_path / "1").mkdir()
-        (tmp_path / "1" / "theirs").touch()
-
-    assert store.add_version(tmp_path, write) == tmp_path / "2"
-    assert set(content(tmp_path)) == {"1/theirs", "2/mine"}
 
 
 def test_an_output_that_can_be_used_is_accepted(tmp_path: Path) -> None:
@@ -307,8 +272,13 @@ def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     path = tmp_path / "model" / "config.json"
     good = json.loads(path.read_text())
     for changed, message in (
-        ({**good, "format": 2}, "holds a translator in format 2; this version of nlp_rnn reads translators up to"),
-        ({**good, "family": "tagger"}, "holds a tagger in format 1"),
+        (
+            {**good, "format": 2},
+            "holds a translator in format 2; this version of nlp_rnn reads translators and taggers",
+        ),
+        ({**good, "family": "parser"}, "holds a parser in format 1; .* reads .* up to format 1"),
+        # A translator's settings are not those of a tagger.
+        ({**good, "family": "tagger"}, "config.json: Unknown configuration key"),
         ({"format": 1}, "is broken .KeyError"),
         ([], "is broken"),
         ({**good, "config": {**good["config"], "sampels": True}}, "config.json: Unknown configuration key 'sampels'"),

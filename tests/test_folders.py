@@ -1,0 +1,123 @@
+"""Folders appear whole or not at all, whatever fails, and whoever else writes."""
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from nlp_rnn import folders
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def write(folder: Path) -> None:
+    (folder / "inner").mkdir()
+    (folder / "inner" / "file").write_text("new")
+
+
+def test_a_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    folders.replace_folder(tmp_path / "not" / "there" / "yet", write)
+    assert content(tmp_path) == {"not/there/yet/inner/file": b"new"}
+    assert os.listdir(tmp_path / "not" / "there") == ["yet"]
+
+
+def test_nothing_of_what_is_replaced_stays(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").touch()
+    (tmp_path / "beside").touch()
+    folders.replace_folder(tmp_path / "model", write)
+    assert content(tmp_path) == {"model/inner/file": b"new", "beside": b""}
+    assert sorted(os.listdir(tmp_path)) == ["beside", "model"]
+
+
+def test_a_writer_that_fails_leaves_the_target_as_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint"
+    folders.replace_folder(target, lambda folder: (folder / "step").write_text("1"))
+
+    def fail(folder: Path) -> None:
+        (folder / "step").write_text("2")
+        assert (target / "step").read_text() == "1"  # there while the new one is written
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        folders.replace_folder(target, fail)
+    with pytest.raises(RuntimeError, match="stop"):
+        folders.add_version(tmp_path, fail)
+    assert content(tmp_path) == {"checkpoint/step": b"1"}
+    assert os.listdir(tmp_path) == ["checkpoint"]
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    folders.replace_folder(target, write)
+    aside = tmp_path / f".model.{folders.PREVIOUS}"
+
+    def loses_its_folder(folder: Path) -> None:
+        (folder / "file").touch()
+        # As if someone took it away: the last rename fails.
+        folder.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError):
+        folders.replace_folder(target, loses_its_folder)
+    assert content(target) == {"inner/file": b"new"}
+    assert not aside.exists()
+
+
+def test_what_a_crash_left_aside_is_replaced(tmp_path: Path) -> None:
+    folders.replace_folder(tmp_path / "model", lambda folder: (folder / "old").touch())
+    (tmp_path / "model").rename(tmp_path / f".model.{folders.PREVIOUS}")
+    folders.replace_folder(tmp_path / "model", write)
+    assert os.listdir(tmp_path) == ["model"]
+    assert content(tmp_path) == {"model/inner/file": b"new"}
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    dead, living = (tmp_path / f".model.{folders.WRITING}-{name}" for name in ("dead", "living"))
+    other = tmp_path / f".export.{folders.WRITING}-dead"
+    for folder in (dead, living, other):
+        folder.mkdir()
+    lock = os.open(living, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    folders.replace_folder(tmp_path / "model", write)
+    assert sorted(os.listdir(tmp_path)) == [other.name, living.name, "model"]
+    os.close(lock)
+    folders.replace_folder(tmp_path / "model", write)
+    assert sorted(os.listdir(tmp_path)) == [other.name, "model"]
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    """Model servers run as users of their own."""
+    umask = os.umask(0o022)
+    try:
+        folders.replace_folder(tmp_path / "model", write)
+        version = folders.add_version(tmp_path, write)
+    finally:
+        os.umask(umask)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (tmp_path / "model", version)] == [0o755] * 2
+
+
+def test_versions_count_up(tmp_path: Path) -> None:
+    assert folders.versions(tmp_path / "nothing") == []
+    assert folders.next_version(tmp_path) == 1
+    for name in ("2", "10", "model", "x1", "²", "3.5"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "77").touch()
+    assert folders.versions(tmp_path) == [2, 10]
+    version = folders.add_version(tmp_path, lambda folder: (folder / "file").write_text("content"))
+    assert (version, (version / "file").read_text()) == (tmp_path / "11", "content")
+    assert folders.next_version(tmp_path) == 78 - 66
+
+
+def test_a_version_that_another_process_takes_first_is_not_touched(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "mine").touch()
+        # Not seen by the listing as a folder, but in the way of the rename all the same.
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "theirs").touch()
+
+    assert folders.add_version(tmp_path, write) == tmp_path / "2"
+    assert set(content(tmp_path)) == {"1/theirs", "2/mine"}

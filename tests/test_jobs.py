@@ -1,0 +1,85 @@
+"""What each command is told: one flag a field, and what an export takes over from the training."""
+
+import dataclasses
+
+import pytest
+
+from nlp_rnn.config import ConfigError, SearchConfig, WordsConfig
+from nlp_rnn.jobs import EvaluateRun, ExportRun, PredictRun, TaggerRun, TranslatorRun
+
+RUNS = (TranslatorRun, TaggerRun, EvaluateRun, PredictRun, ExportRun)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (TranslatorRun, {"output": ""}, "output must be the path of a model directory, not ''"),
+        (TaggerRun, {"output": ""}, "output must be the path of a model directory, not ''"),
+        (EvaluateRun, {"model": ""}, "model must be the path of a model directory, not ''"),
+        (EvaluateRun, {"model": "m", "batch_size": 0}, "batch_size must be at least 1"),
+        (EvaluateRun, {"model": "m", "ignore_pattern": "("}, r"ignore_pattern must be a regular expression, not '\('"),
+        (PredictRun, {"model": ""}, "model must be the path of a model directory, not ''"),
+        (PredictRun, {"model": "m", "n_best": 0}, "n_best must be at least 1"),
+        (PredictRun, {"model": "m", "batch_size": 0}, "batch_size must be at least 1"),
+        (ExportRun, {"model": ""}, "model must be the path of a model directory, not ''"),
+    ],
+)
+def test_values_out_of_range_are_refused(kind: type, values: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(**values)
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_field_names_are_unique_over_the_tree(kind: type) -> None:
+    """Otherwise two fields would fight for one flag."""
+
+    def leaves(kind: type) -> list[str]:
+        names = []
+        for item in dataclasses.fields(kind):
+            names += leaves(item.type) if dataclasses.is_dataclass(item.type) else [item.name]
+        return names
+
+    assert "beam_size" in leaves(TranslatorRun)
+    names = leaves(kind)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_field_is_documented(kind: type) -> None:
+    """The docstring's lines are the command line's help."""
+    for item in dataclasses.fields(kind):
+        assert f"\n        {item.name}: " in (kind.__doc__ or ""), item.name
+
+
+def test_an_export_keeps_the_search_of_the_training_but_for_what_is_given() -> None:
+    search = SearchConfig(beam_size=3, length_penalty=0.6, maximum_length=40, n_best=2)
+    trained_with = TranslatorRun(output="o", search=search)
+    kept = {"beam_size": 3, "length_penalty": 0.6, "coverage_penalty": 0.0, "minimum_length": 0,
+            "maximum_length": 40, "n_best": 2}  # fmt: skip
+    assert ExportRun(model="m").fixed(trained_with) == kept
+    given = ExportRun(model="m", beam_size=8, length_penalty=0.0, coverage_penalty=0.2, minimum_length=1, n_best=4)
+    assert given.fixed(trained_with) == {
+        "beam_size": 8, "length_penalty": 0.0, "coverage_penalty": 0.2, "minimum_length": 1, "maximum_length": 40,
+        "n_best": 4,
+    }  # fmt: skip
+
+
+def test_an_export_can_change_every_setting_of_the_search() -> None:
+    settings = {item.name for item in dataclasses.fields(SearchConfig)}
+    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model"}
+
+
+def test_an_export_whose_settings_contradict_the_training_s_is_refused() -> None:
+    trained_with = TranslatorRun(output="o", search=SearchConfig(maximum_length=40))
+    with pytest.raises(ConfigError, match=r"minimum_length must be between 0 and maximum_length \(40\), not 50"):
+        ExportRun(model="m", minimum_length=50).fixed(trained_with)
+
+
+def test_an_export_of_a_tagger_fixes_its_maximum_length_alone() -> None:
+    trained_with = TaggerRun(output="o", words=WordsConfig(maximum_length=40))
+    assert ExportRun(model="m").fixed(trained_with) == {"maximum_length": 40}
+    assert ExportRun(model="m", maximum_length=9).fixed(trained_with) == {"maximum_length": 9}
+    with pytest.raises(ConfigError, match="maximum_length must be at least 1, not 0"):
+        ExportRun(model="m", maximum_length=0).fixed(trained_with)
+    with pytest.raises(ConfigError, match="beam_size, n_best: a tagger has no such setting; maximum_length is"):
+        ExportRun(model="m", n_best=2, beam_size=3, maximum_length=9).fixed(trained_with)
