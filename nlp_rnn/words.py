@@ -33,10 +33,13 @@ _SHAPES = (
     r"@.+",  # mentions
     r"#.+",  # hashtags
     r"[\p{L}\p{M}\p{N}]+",  # mp3
-    r"[\p{L}\p{M}'’.-]+",  # n't, U.S.
+    r"[\p{M}'’.-]*\p{L}[\p{L}\p{M}'’.-]*",  # n't, U.S.
     r"[\p{P}]+",  # punctuation
     r"[\p{S}\p{M}\x{200D}]+",  # symbols
 )
+_COMPOSED = Normalizer(unicode_normalization="nfc", lowercase=False)
+_LOWERED = Normalizer(unicode_normalization="nfc", lowercase=True)
+
 SHAPES = len(_SHAPES) + 2
 """How many numbers a word's shape can have, that of padding included."""
 
@@ -48,11 +51,11 @@ class WordFeatures(tf.Module):
     that only pre-trained vectors know.
 
     Args:
-        words: The training words, normalised.
+        words: The training words, normalised; none is empty.
         counts: How often each occurred.
         further_words: Words of pre-trained vectors; those among `words` are left out.
         characters: Single code points.
-        lowercase: Look words up in lower case. Characters and shapes keep it.
+        lowercase: Look words up in lower case. Characters and shapes keep their case.
         longest_word: Characters read of a word: of a longer one the first and
             the last half.
 
@@ -63,7 +66,8 @@ class WordFeatures(tf.Module):
         counts: int32 (word_vocabulary_size,), 0 for the special words.
 
     Raises:
-        ConfigError: A word or character occurs twice, or there is not one count for each word.
+        ConfigError: A word or character occurs twice, a word is empty, or
+            there is not one count for each word.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class WordFeatures(tf.Module):
         self.further_words = tuple(word for word in dict.fromkeys(further_words) if word not in known)
         if len(known) < len(self.words) or len(set(self.characters)) < len(self.characters):
             raise ConfigError("A word or character is listed twice: train the tagger again.")
+        if "" in known or "" in self.further_words:
+            raise ConfigError("A word is empty, which stands for padding: train the tagger again.")
         if len(counts) != len(self.words):
             raise ConfigError(f"There are {len(self.words)} words but {len(counts)} counts: train the tagger again.")
         self.lowercase = lowercase
@@ -90,10 +96,10 @@ class WordFeatures(tf.Module):
         self.word_vocabulary_size = _FIRST + len(self.words)
         self.vocabulary_size = self.word_vocabulary_size + len(self.further_words)
         self.character_vocabulary_size = _FIRST + len(self.characters)
-        self._normalizer = Normalizer(unicode_normalization="nfc", lowercase=lowercase)
         everything = self.words + self.further_words
         self._word_ids = _table(tf.constant(everything, tf.string))
-        self._character_ids = _table(tf.constant([ord(character) for character in characters], tf.int64))
+        # A table cannot be empty: -1 is no code point.
+        self._character_ids = _table(tf.constant([*map(ord, self.characters)] or [-1], tf.int64))
 
     def encode(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns what a network reads of words.
@@ -106,11 +112,12 @@ class WordFeatures(tf.Module):
             characters: int32 (words, longest_word), PAD on the right, UNK if unknown.
             shapes: int32 (words,), from 1 to SHAPES - 1.
         """
-        normalized = self._normalizer(tokens)
+        composed = _COMPOSED(tokens)
+        words = _LOWERED(composed) if self.lowercase else composed
         return {
-            "words": tf.cast(self._word_ids.lookup(normalized), tf.int32),
-            "characters": self._characters(tokens),
-            "shapes": _shapes(tokens),
+            "words": tf.cast(self._word_ids.lookup(words), tf.int32),
+            "characters": self._characters(composed),
+            "shapes": _shapes(composed),
         }
 
     def _characters(self, tokens: tf.Tensor) -> tf.Tensor:
@@ -157,7 +164,7 @@ def load(folder: Path) -> WordFeatures:
         return WordFeatures(**settings)
     except OSError as error:
         raise ConfigError(f"Cannot read {path} ({error.strerror}): a tagger's words were expected.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{path} is broken ({error!r}): copy it again or train the tagger again.") from error
@@ -183,10 +190,10 @@ def learn_features(
     Raises:
         ConfigError: There are no words.
     """
-    normalizer = Normalizer(unicode_normalization="nfc", lowercase=lowercase)
+    normalizer = _LOWERED if lowercase else _COMPOSED
     words, characters = Counter[str](), Counter[str]()
     for batch in _batches(itertools.chain.from_iterable(sentences)):
-        characters.update(itertools.chain.from_iterable(batch))
+        characters.update(itertools.chain.from_iterable(_normalized(batch, _COMPOSED)))
         words.update(_normalized(batch, normalizer))
     if not words:
         raise ConfigError("There are no words to learn from: the training set is empty.")
@@ -202,7 +209,8 @@ def learn_features(
 
 
 def _batches(words: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(words)
+    """Gives words many at a time; empty ones, which stand for padding, are left out."""
+    iterator = filter(None, words)
     while batch := list(itertools.islice(iterator, _WORDS_AT_ONCE)):
         yield batch
 
