@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 1000
 _TOKENIZING_THREADS = 2
 _BATCHES_AHEAD = 4
 # What is computed for each distinct word is compiled for multiples of this many.
-_DISTINCT_WORDS = 64
+_DISTINCT_WORDS = 128
 
 Batch = dict[str, tf.Tensor]
 ReadWords = Callable[[tf.Tensor], Batch]

@@ -100,8 +100,7 @@ class BatchPlan:
         self.rows_in_corpus = len(longest)
         self.examples = len(kept)
         self.overlong = len(longest) - len(kept)
-        # No batch is of length 0, not even one of sentences without words.
-        source, target = np.maximum(lengths.source[kept] + end_tokens, 1), lengths.target[kept] + end_tokens
+        source, target = lengths.source[kept] + end_tokens, lengths.target[kept] + end_tokens
 
         def capacity(source: Any, target: Any) -> Any:
             if batching.batch_tokens is None:
@@ -175,6 +174,8 @@ def _cells(
         rounded = -(-np.stack([source, target]).astype(np.int64) // width) * width
         # Not beyond the longest example and its EOS: that is what has a place in batch_tokens.
         rounded = np.minimum(rounded, batching.longest_example + end_tokens)
+        # No batch is of length 0, not even one of sentences without words.
+        rounded[0] = np.maximum(rounded[0], 1)
         base = int(rounded.max()) + 1
         codes, counts = np.unique(rounded[0] * base + rounded[1], return_counts=True)
         if len(codes) <= _MOST_CELLS:

@@ -1,11 +1,23 @@
 """A softmax for each token: what a conditional random field is without transitions."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.masked import MaskedLayer
+
+
+class Independent(NamedTuple):
+    """What is known of a batch's tags.
+
+    Attributes:
+        marginals: float32 (batch, time, tags). Probabilities; 0 at padding.
+        log_probabilities: float32 (batch, time, tags). Their logarithms, anything at padding.
+    """
+
+    marginals: tf.Tensor
+    log_probabilities: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="nlp_rnn")
@@ -40,9 +52,14 @@ class TokenSoftmax(MaskedLayer):
         tags = tf.where(mask, tf.argmax(emissions, axis=-1, output_type=tf.int32), 0)
         return tags, tf.reduce_sum(tf.where(mask, tf.reduce_max(emissions, axis=-1), 0.0), axis=1)
 
+    def infer(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> Independent:
+        """Returns what marginals and spans need; arguments as `decode`."""
+        logits = tf.cast(emissions, tf.float32)
+        return Independent(tf.where(mask[:, :, tf.newaxis], tf.nn.softmax(logits), 0.0), tf.nn.log_softmax(logits))
+
     def marginals(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> tf.Tensor:
         """Returns each tag's probability, float32 (batch, time, tags), 0 at padding."""
-        return tf.where(mask[:, :, tf.newaxis], tf.nn.softmax(tf.cast(emissions, tf.float32)), 0.0)
+        return self.infer(emissions, mask=mask).marginals
 
     def span_probabilities(
         self, emissions: tf.Tensor, tags: tf.Tensor, *, mask: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
@@ -56,8 +73,14 @@ class TokenSoftmax(MaskedLayer):
             starts: int32 (batch, spans).
             ends: int32 (batch, spans), exclusive.
         """
-        chosen = tf.gather(tf.nn.log_softmax(tf.cast(emissions, tf.float32)), tags, batch_dims=2)
-        sums = tf.pad(tf.cumsum(tf.where(mask, chosen, 0.0), axis=1), [[0, 0], [1, 0]])
+        return self.lattice_span_probabilities(self.infer(emissions, mask=mask), tags, starts=starts, ends=ends)
+
+    def lattice_span_probabilities(
+        self, lattice: Independent, tags: tf.Tensor, *, starts: tf.Tensor, ends: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns what `span_probabilities` does, from what `infer` returned."""
+        chosen = tf.gather(lattice.log_probabilities, tags, batch_dims=2)
+        sums = tf.pad(tf.cumsum(chosen, axis=1), [[0, 0], [1, 0]])
         totals = tf.gather(sums, ends, batch_dims=1) - tf.gather(sums, starts, batch_dims=1)
         return tf.where(ends > starts, tf.exp(totals), 0.0)
 

@@ -173,15 +173,16 @@ class TaggingModule(tf.Module):
         emissions = self.network(self.reader(tokens), mask=mask)
         head = self.network.head
         path, _ = head.decode(emissions, mask=mask)
-        probabilities = head.marginals(emissions, mask=mask)
+        lattice = head.infer(emissions, mask=mask)
+        probabilities = lattice.marginals
         entities: Answer = {}
         chosen = path
         if self._spans is not None:
             chosen, starts, ends = _outlines(path, mask, self._spans)
             probabilities = tf.linalg.matmul(probabilities, _merging(self._spans))
             entities = _entities(path, starts, ends, self._spans)
-            entities["scores"] = head.span_probabilities(
-                emissions, path, mask=mask, starts=entities["starts"], ends=entities["ends"]
+            entities["scores"] = head.lattice_span_probabilities(
+                lattice, path, starts=entities["starts"], ends=entities["ends"]
             )
         scores = tf.gather(probabilities, chosen, batch_dims=2)
         return {"tags": tf.where(mask, tf.gather(self._names, chosen), ""), "scores": scores}, entities
