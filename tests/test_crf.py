@@ -221,6 +221,20 @@ def test_a_sure_path_keeps_its_small_loss() -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
+def test_what_all_tags_of_a_token_share_costs_no_digits(training: bool) -> None:
+    """250 tokens of 128 and more for every tag: sums near 32 000, between which float32 holds steps of 0.002."""
+    layer, mask = layer_of(), tf.ones([1, 250], tf.bool)
+    emissions = tf.round(emissions_of(shape=(1, 250, TAGS)) * 1024) / 1024  # exact with 128 added, too
+    tags = np.random.default_rng(0).integers(TAGS, size=[1, 250])
+    one, two = (
+        layer.log_likelihood(given, tags, mask=mask, training=training) for given in (emissions, emissions + 128)
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+    one, two = (layer.marginals(given, mask=mask) for given in (emissions, emissions + 128))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
 def test_the_only_way_on_may_be_a_very_unlikely_tag(training: bool) -> None:
     """Tag 1 lies 200 below tag 0, and only tag 1 leads to tag 2, far better than the rest."""
     layer = layer_of(0.0, **(RULES | {"allowed_ends": None}))
