@@ -4,6 +4,7 @@ python pipelines/quickstart.py
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from nlp_rnn import (
     DataConfig,
     Predictor,
     SearchConfig,
+    TaggerConfig,
+    TaggerRun,
+    TaggerTrainingConfig,
     TextConfig,
-    TrainingConfig,
     TranslatorConfig,
     TranslatorRun,
+    TranslatorTrainingConfig,
     attention_heat_map,
     command_line,
     evaluate,
@@ -28,11 +32,26 @@ HEADINGS = ("sample", "metric", "seconds", "SavedModel")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One corpus, one model, and a text that the corpus does not hold."""
+    """One corpus, one model, a text that the corpus does not hold, and what to show of it."""
 
-    run: TranslatorRun
+    run: TranslatorRun | TaggerRun
     metric: str
     text: str
+    show: Callable[[Path, Path, str], list[str]]
+
+
+def show_translation(folder: Path, version: Path, text: str) -> list[str]:
+    answer = Predictor(version).explain([text])[0]
+    # Beside the model directory, in which only the package writes.
+    picture = folder.with_suffix(".png")
+    attention_heat_map(answer.source_tokens, answer.target_tokens, answer.attention, picture)
+    return [f"{text} -> {answer.translation.text}", f"Its attention: {picture}"]
+
+
+def show_entities(folder: Path, version: Path, text: str) -> list[str]:
+    (tagging,) = Predictor(version).predict([text])
+    found = (f"{entity.text} ({entity.label}, {entity.score:.2f})" for entity in tagging.entities)
+    return [f"{text} -> {', '.join(found)}"]
 
 
 JOBS = [
@@ -46,10 +65,23 @@ JOBS = [
                 embedding_size=64, encoder_size=64, decoder_size=128, attention_size=64, dropout=0.1
             ),
             search=SearchConfig(maximum_length=64),
-            training=TrainingConfig(epochs=12, learning_rate=5e-3, warmup_steps=50),
+            training=TranslatorTrainingConfig(epochs=12, learning_rate=5e-3, warmup_steps=50),
         ),
         metric="bleu",
         text="She thinks that my old teacher can show the children our new picture.",
+        show=show_translation,
+    ),
+    Job(
+        run=TaggerRun(
+            output=str(OUTPUT / "tagging"),
+            data=DataConfig(dataset="sample:tagging"),
+            batching=BatchConfig(batch_size=32, bucket_width=8),
+            model=TaggerConfig(word_size=32, character_size=32, encoder_size=48, encoder_layers=1, dropout=0.3),
+            training=TaggerTrainingConfig(epochs=8, learning_rate=1e-2, warmup_steps=50),
+        ),
+        metric="f1",
+        text="Yesterday Anna Baker of Rivers Ltd baked bread in Washington.",
+        show=show_entities,
     ),
 ]
 
@@ -60,13 +92,9 @@ def work(job: Job) -> tuple[dict[str, str], list[str]]:
     trained = train(job.run, callbacks=[command_line.progress_bar()])
     measured = evaluate(trained.folder, job.run.data)
     seconds = time.perf_counter() - start
-    answer = Predictor(trained.version).explain([job.text])[0]
-    # Beside the model directory, in which only the package writes.
-    picture = trained.folder.with_suffix(".png")
-    attention_heat_map(answer.source_tokens, answer.target_tokens, answer.attention, picture)
-    figure = f"{job.metric} {measured[job.metric]:.1f}"
+    figure = f"{job.metric} {measured[job.metric]:.3g}"
     row = (str(job.run.data.dataset), figure, f"{seconds:.0f}", str(trained.version))
-    shown = [f"{job.text} -> {answer.translation.text}", f"Its attention: {picture}"]
+    shown = job.show(trained.folder, trained.version, job.text)
     return dict(zip(HEADINGS, row, strict=True)), shown
 
 

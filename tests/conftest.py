@@ -1,10 +1,12 @@
 """What all tests share: no network, no traces left behind, the same seed each time."""
 
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ os.environ |= {
 }
 
 # Imported by test modules; their asserts should say as much as those of the tests.
-pytest.register_assert_rewrite("recurrent_cases", "search_reference", "tagger_cases", "text_cases")
+pytest.register_assert_rewrite("pipeline_cases", "recurrent_cases", "search_reference", "tagger_cases", "text_cases")
 
 
 def pytest_unconfigure() -> None:
@@ -49,3 +51,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the corpora in {folder}")
     return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Runs pipeline scripts in this process."""
+    import pipeline_cases
+
+    root, package = logging.getLogger(), logging.getLogger("nlp_rnn")
+    levels = root.level, package.level
+    yield pipeline_cases.Script(monkeypatch, capsys)
+    for handler in list(root.handlers):  # it writes to a stream that ends with the test
+        root.removeHandler(handler)
+    root.setLevel(levels[0])
+    package.setLevel(levels[1])

@@ -6,27 +6,22 @@ each script; further runs of it happen in the process of the tests.
 
 import contextlib
 import importlib.util
-import json
-import logging
 import os
 import resource
-import runpy
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import tensorflow as tf
+from pipeline_cases import PIPELINES, Finished, Script, complaint, results, script
 
 from nlp_rnn import samples
 from nlp_rnn.config import BatchConfig, SearchConfig, TextConfig, TranslatorConfig, TranslatorTrainingConfig
 
-PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 PAIRS = [(row["source"], row["target"]) for row in list(samples.load("translation")["train"])[:300]]
 LONG = "dog " * 10_000
 TINY = (
@@ -34,44 +29,6 @@ TINY = (
     "--learning-rate", "0.02", "--warmup-steps", "0", "--embedding-size", "16", "--encoder-size", "16",
     "--decoder-size", "16", "--attention-size", "16", "--beam-size", "3", "--n-best", "3", "--maximum-length", "30",
 )  # fmt: skip
-
-Finished = subprocess.CompletedProcess[str]
-
-
-def script(name: str, *arguments: str | Path, given: str = "") -> Finished:
-    """Runs a script in a process of its own."""
-    command = [sys.executable, str(PIPELINES / name), *map(str, arguments)]
-    return subprocess.run(command, input=given, capture_output=True, encoding="utf-8", timeout=600)
-
-
-@dataclass(frozen=True)
-class Script:
-    """Runs scripts in this process, which has TensorFlow."""
-
-    monkeypatch: pytest.MonkeyPatch
-    capsys: pytest.CaptureFixture[str]
-
-    def __call__(self, name: str, *arguments: str | Path) -> Finished:
-        command = [str(PIPELINES / name), *map(str, arguments)]
-        self.monkeypatch.setattr(sys, "argv", command)
-        self.capsys.readouterr()
-        status = 0
-        try:
-            runpy.run_path(command[0], run_name="__main__")
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return Finished(command, status, *self.capsys.readouterr())
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Script]:
-    root, package = logging.getLogger(), logging.getLogger("nlp_rnn")
-    levels = root.level, package.level
-    yield Script(monkeypatch, capsys)
-    for handler in list(root.handlers):  # it writes to a stream that ends with the test
-        root.removeHandler(handler)
-    root.setLevel(levels[0])
-    package.setLevel(levels[1])
 
 
 def write(folder: Path, pairs: list[tuple[str, str]], name: str) -> tuple[Path, Path]:
@@ -97,20 +54,6 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
 @pytest.fixture
 def model(training: tuple[Path, Finished]) -> Path:
     return training[0]
-
-
-def results(done: Finished) -> list[dict[str, Any]]:
-    """Returns what standard output holds: JSON objects, one a line, and nothing else."""
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def complaint(done: Finished) -> str:
-    """Returns the one line of standard error that a user's mistake gives."""
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 def content(folder: Path) -> dict[str, bytes]:
