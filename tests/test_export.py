@@ -1,6 +1,5 @@
 """Exports: what they hold, what they answer in a bare process, and what the gate refuses."""
 
-import dataclasses
 import json
 import os
 import resource
@@ -8,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+import tagger_cases as cases
 import tensorflow as tf
 
-from nlp_rnn import export, store, text
-from nlp_rnn.config import ConfigError, SearchConfig, TextConfig, TranslatorConfig, TranslatorRun
+from nlp_rnn import export, folders, store, text
+from nlp_rnn.config import ConfigError, SearchConfig, TextConfig, TranslatorConfig
+from nlp_rnn.families import TranslationText, build_translator
+from nlp_rnn.jobs import ExportRun, TranslatorRun
+from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
 
 SOURCES = ("abc", "hgfedcba", "cab a", "dead beef")
@@ -33,14 +35,13 @@ def save(path: Path, *, weight_scale: float = 0.9) -> None:
     normalizer = text.Normalizer(unicode_normalization="nfc", lowercase=False)
     source = text.CharacterTokenizer(vocabulary="abcdefgh ", normalizer=normalizer)
     target = text.CharacterTokenizer(vocabulary="ABCDEFG ", normalizer=normalizer)
-    network = store.build_translator(config, source.vocabulary_size, target.vocabulary_size)
+    texts = TranslationText(source=source, target=target)
+    network = build_translator(config, texts)
     generator = np.random.default_rng(5)
     for variable in network.trainable_variables:
         variable.assign(generator.normal(0, 1, variable.shape) * weight_scale)
-    store.save(
-        path, config=config, network=network, source_tokenizer=source, target_tokenizer=target, metrics={},
-        samples=[{"source": text, "target": "ABC"} for text in SOURCES],
-    )  # fmt: skip
+    samples = [{"source": text, "target": "ABC"} for text in SOURCES]
+    store.save(path, config=config, network=network, text=texts, metrics={}, samples=samples)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def module(model: Path) -> TranslationModule:
     with tf.GradientTape() as tape:
         loss, _ = stored.network.loss_sum(batch, label_smoothing=0.1, training=True)
     assert all(gradient is not None for gradient in tape.gradient(loss, stored.network.trainable_variables))
-    return export.build_module(stored, dataclasses.replace(stored.config.search, **OVERRIDES))
+    return export.build_module(stored, ExportRun(model=str(model), **OVERRIDES).fixed(stored.config))
 
 
 def test_an_export_is_a_saved_model_and_its_settings(model: Path) -> None:
@@ -71,9 +72,9 @@ def test_an_export_is_a_saved_model_and_its_settings(model: Path) -> None:
     files = {str(file.relative_to(model / "1")) for file in (model / "1").rglob("*") if file.is_file()}
     assert files == {
         "saved_model.pb", "fingerprint.pb", "variables/variables.index", "variables/variables.data-00000-of-00001",
-        "assets.extra/search.json",
+        "assets.extra/settings.json",
     }  # fmt: skip
-    assert json.loads((model / "1" / "assets.extra" / "search.json").read_text()) == {
+    assert json.loads((model / "1" / "assets.extra" / "settings.json").read_text()) == {
         "beam_size": 2, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0, "maximum_length": 12,
         "n_best": 2,
     }  # fmt: skip
@@ -164,14 +165,14 @@ def test_the_gate_refuses_other_weights_and_leaves_the_versions_before(
     value = kernel.numpy()
 
     def write(folder: Path) -> None:
-        export.write_saved_model(module, folder, SearchConfig())
+        export.write_saved_model(module, folder, OVERRIDES)
         export.check_operations(folder)  # the compiled training stays outside
         kernel.assign(value * 1.01)
-        export.check_parity(folder, module, SOURCES)
+        export.check_parity(folder, module, [{"source": text} for text in SOURCES])
 
     try:
-        with pytest.raises(export.ExportError, match=r"Export refused: serving_default of 'abc' gives .*score -"):
-            store.add_version(model, write)
+        with pytest.raises(export.ExportError, match=r"Export refused: serving_default of .*'abc'.* gives .*score -"):
+            folders.add_version(model, write)
     finally:
         kernel.assign(value)
     assert sorted(os.listdir(model)) == ["1", "model"]
@@ -193,40 +194,51 @@ def test_settings_that_contradict_each_other_are_refused(model: Path) -> None:
     assert sorted(os.listdir(model)) == ["1", "model"]
 
 
-def compared(live: dict[str, Any], served: dict[str, Any]) -> export._Compared:
-    return export._Compared("serving_default", "a text", {"truncated": False, **live}, {"truncated": False, **served})
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tagger's model directory with one export."""
+    path, side = tmp_path_factory.mktemp("taggers") / "names", cases.text()
+    samples = [{"tokens": sentence, "tags": ["O"] * len(sentence)} for sentence in (*cases.SENTENCES, ["\ud800"])]
+    store.save(path, config=cases.run(str(path)), network=cases.network(side), text=side, metrics={}, samples=samples)
+    assert export.export_model(path, maximum_length=6) == path / "1"
+    return path
 
 
-def test_only_a_tie_of_scores_excuses_another_text() -> None:
-    candidates = {"translations": ["A", "B", "C"], "scores": [-1.0, -1.00005, -1.1], "truncated": False}
-    live = {"translation": "A", "score": -1.0}
-    assert compared(live, {"translation": "A", "score": -1.00001}).equal()
-    for served, tie in (
-        ({"translation": "B", "score": -1.00005}, True),
-        ({"translation": "C", "score": -1.1}, False),  # a real difference
-        ({"translation": "X", "score": -1.0}, False),  # a text that the model would not give
-        ({"translation": "A", "score": -1.1}, False),
-        ({"translation": "B", "score": -1.00005, "truncated": True}, False),
-        ({"translation": "B", "score": float("nan")}, False),
-    ):
-        assert not compared(live, served).equal()
-        assert compared(live, served).tie(candidates) == tie, served
-    swapped = {"translations": ["B", "A", "C"], "scores": [-1.0, -1.00005, -1.1]}
-    assert compared(candidates, swapped).tie(candidates)
-    assert not compared(candidates, {**swapped, "translations": ["C", "B", "A"]}).tie(candidates)
+@pytest.fixture(scope="module")
+def tagging_module(tagger: Path) -> TaggingModule:
+    return export.build_module(store.load(tagger), {"maximum_length": 6})
 
 
-def test_every_output_is_compared() -> None:
-    live = {"translation": "A", "score": -1.0, "attention": [[0.25, 0.75]], "source_tokens": ["a", "</s>"]}
-    assert compared(live, {**live, "attention": [[0.25004, 0.74996]]}).equal()
-    for key, value in (
-        ("attention", [[0.252, 0.748]]), ("attention", [[0.25, 0.75], [0.5, 0.5]]), ("attention", [[float("nan"), 0]]),
-        ("source_tokens", ["a", "a"]),
-    ):  # fmt: skip
-        wrong = compared(live, {**live, key: value})
-        assert not wrong.equal()
-        assert not wrong.tie({"translations": ["A"], "scores": [-1.0]})
-        assert f"serving_default of 'a text' gives {key} {value!r} instead of" in str(wrong.error())
+def test_a_tagger_is_exported_with_its_settings(tagger: Path, tagging_module: TaggingModule) -> None:
+    assert json.loads((tagger / "1" / "assets.extra" / "settings.json").read_text()) == {"maximum_length": 6}
+    loaded = tf.saved_model.load(str(tagger / "1"))
+    assert set(loaded.signatures) == {"serving_default", "tokens"}
+    texts = tf.constant(["Anna lives in New York, in Ohio.", ""])
+    answer = loaded.signatures["serving_default"](text=texts)
+    assert answer["lengths"].numpy().tolist() == [6, 0]
+    assert answer["truncated"].numpy().tolist() == [True, False]
+    for name, value in tagging_module.signatures["serving_default"](texts).items():
+        if value.dtype == tf.float32:
+            np.testing.assert_allclose(answer[name], value, atol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(answer[name], value, err_msg=name)
+
+
+def test_the_gate_refuses_a_tagger_with_other_weights(tagger: Path, tagging_module: TaggingModule) -> None:
+    kernel = tagging_module.network.emission.kernel
+    value = kernel.numpy()
+    kernel.assign(value * 1.01)
+    try:
+        with pytest.raises(export.ExportError, match="Export refused: serving_default of .* gives .*scores "):
+            export.check_parity(tagger / "1", tagging_module, store.load(tagger).samples)
+    finally:
+        kernel.assign(value)
+
+
+def test_settings_of_another_family_are_refused(tagger: Path) -> None:
+    with pytest.raises(ConfigError, match="beam_size: a tagger has no such setting"):
+        export.export_model(tagger, beam_size=2)
+    assert sorted(os.listdir(tagger)) == ["1", "model"]
 
 
 def cudnn(inputs: tf.Tensor) -> tf.Tensor:

@@ -22,10 +22,10 @@ from nlp_rnn.config import (
     DataConfig,
     SearchConfig,
     TextConfig,
-    TrainingConfig,
     TranslatorConfig,
-    TranslatorRun,
+    TranslatorTrainingConfig,
 )
+from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.serving import Predictor
 from nlp_rnn.text import EOS
 
@@ -42,7 +42,7 @@ def tiny(output: Path, **changes: Any) -> TranslatorRun:
         "batching": BATCHES,
         "model": SIZES,
         "search": SearchConfig(beam_size=2, n_best=2, maximum_length=30),
-        "training": TrainingConfig(epochs=2, learning_rate=0.01, warmup_steps=10, monitor="loss"),
+        "training": TranslatorTrainingConfig(epochs=2, learning_rate=0.01, warmup_steps=10, monitor="loss"),
     }
     return TranslatorRun(output=str(output), **{**plain, **changes})
 
@@ -101,7 +101,7 @@ def test_the_best_epoch_is_what_is_stored(trained: runs.Trained) -> None:
     stored = store.load(trained.folder)
     rows = samples.load("translation")["validation"]
     inputs = {}
-    for side, tokenizer in (("source", stored.source_tokenizer), ("target", stored.target_tokenizer)):
+    for side, tokenizer in (("source", stored.text.source), ("target", stored.text.target)):
         tokens = tokenizer.tokenize(tf.constant(list(rows[side])))
         ended = tf.concat([tokens, tf.fill([tokens.nrows(), 1], EOS)], axis=1)
         inputs[side] = ended.to_tensor()
@@ -153,7 +153,7 @@ def test_training_again_with_two_vocabularies_and_no_samples(
         folder,
         data=parallel,
         text=TextConfig(tokenizer="characters", shared_vocabulary=False),
-        training=TrainingConfig(epochs=1, scheduled_sampling="linear", scheduled_sampling_steps=2),
+        training=TranslatorTrainingConfig(epochs=1, scheduled_sampling="linear", scheduled_sampling_steps=2),
         samples=False,
     )
     again = runs.train(run)
@@ -165,9 +165,9 @@ def test_training_again_with_two_vocabularies_and_no_samples(
     stored = store.load(folder)
     texts = [Path(path).read_text(encoding="utf-8") for path in parallel.train]
     umlauts = tf.constant(["ä", "e"])
-    assert stored.source_tokenizer.vocabulary_size < stored.target_tokenizer.vocabulary_size
-    assert stored.source_tokenizer.tokenize(umlauts).to_list()[0] == [1]  # unknown to English
-    assert stored.target_tokenizer.tokenize(umlauts).to_list()[0] != [1]
+    assert stored.text.source.vocabulary_size < stored.text.target.vocabulary_size
+    assert stored.text.source.tokenize(umlauts).to_list()[0] == [1]  # unknown to English
+    assert stored.text.target.tokenize(umlauts).to_list()[0] != [1]
     written = {**content(folder / "model"), **content(folder / "2")}
     sentences = [line.encode() for text in texts for line in text.splitlines() if len(line) > 20]
     assert [name for name, value in written.items() if any(sentence in value for sentence in sentences)] == []
@@ -209,7 +209,9 @@ def interrupted(output: Path, data: DataConfig, *, seed: int, batches: int) -> I
         output,
         data=data,
         batching=BatchConfig(batch_size=20, bucket_width=32, longest_example=30),
-        training=TrainingConfig(seed=seed, deterministic=True, warmup_steps=0, scheduled_sampling="exponential"),
+        training=TranslatorTrainingConfig(
+            seed=seed, deterministic=True, warmup_steps=0, scheduled_sampling="exponential"
+        ),
     )
     interrupts = Interrupts(batches)
     with pytest.raises(InterruptionError):

@@ -124,5 +124,5 @@ def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     other = tf.Module()
     other.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([None])], autograph=False)
     tf.saved_model.save(other, str(tmp_path / "1"), signatures=other.double)
-    with pytest.raises(ValueError, match=r"it lacks the signatures \['explain', 'n_best'\]"):
+    with pytest.raises(ValueError, match=r"is no model of this package: its signatures are \['serving_default'\]"):
         serving.Predictor(tmp_path)
