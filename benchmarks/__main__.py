@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import measuring, peers
 
-BENCHMARKS = ("recurrent", "translation", "memory")
+BENCHMARKS = ("recurrent", "translation", "tagging", "memory")
 """Modules with a function `measure(options)` that returns results."""
 
 
