@@ -137,7 +137,12 @@ def _flags_class(kind: type, defaults: Mapping[str, Any]) -> type:
             members.append((item.name, Annotated[tuple[str, ...], argument], (_NOT_GIVEN,)))
         else:
             members.append((item.name, Annotated[str, argument], _NOT_GIVEN))
-    return dataclasses.make_dataclass(kind.__name__, members, kw_only=True, namespace={"__doc__": kind.__doc__})
+    # An inherited field is documented where it is declared.
+    bases = tuple(
+        dataclasses.make_dataclass(base.__name__, (), namespace={"__doc__": base.__doc__}) for base in kind.__mro__[1:-1]
+    )
+    namespace = {"__doc__": kind.__doc__}
+    return dataclasses.make_dataclass(kind.__name__, members, bases=bases, kw_only=True, namespace=namespace)
 
 
 def _with_config_flag(flags: type) -> type:

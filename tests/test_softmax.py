@@ -27,7 +27,10 @@ def test_it_is_a_conditional_random_field_without_transitions(field: Conditional
     np.testing.assert_allclose(head.marginals(EMISSIONS, mask=MASK), field.marginals(EMISSIONS, mask=MASK), atol=1e-6)
     for mine, theirs in zip(head.decode(EMISSIONS, mask=MASK), field.decode(EMISSIONS, mask=MASK), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-6)
-    spans = {"starts": tf.constant([[0, 2], [0, 0], [0, 0], [1, 2]]), "ends": tf.constant([[2, 5], [1, 0], [0, 0], [3, 3]])}
+    spans = {
+        "starts": tf.constant([[0, 2], [0, 0], [0, 0], [1, 2]]),
+        "ends": tf.constant([[2, 5], [1, 0], [0, 0], [3, 3]]),
+    }
     np.testing.assert_allclose(
         head.span_probabilities(EMISSIONS, TAGS, mask=MASK, **spans),
         field.span_probabilities(EMISSIONS, TAGS, mask=MASK, **spans),

@@ -131,7 +131,8 @@ def test_what_stands_behind_a_sentence_is_not_read(entities: TaggingModule) -> N
 
 
 def test_parts_of_speech_have_no_entities_and_their_own_names() -> None:
-    answer = module(scheme=None).tag_text(tf.constant(["Anna lives"]))
+    tagger = module(scheme=None)
+    answer = tagger.tag_text(tf.constant(["Anna lives"]))
     assert set(answer) == {"tokens", "tags", "scores", "starts", "ends", "lengths", "truncated"}
     assert set(answer["tags"][0].numpy()) <= {b"NOUN", b"VERB", b"X"}
 

@@ -4,7 +4,7 @@ Shapes: b sentences, t tokens, e entities, w distinct words.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -173,7 +173,7 @@ class TaggingModule(tf.Module):
         emissions = self.network(self.reader(tokens), mask=mask)
         head = self.network.head
         path, _ = head.decode(emissions, mask=mask)
-        lattice = head.infer(emissions, mask=mask)
+        lattice: Any = head.infer(emissions, mask=mask)
         probabilities = lattice.marginals
         entities: Answer = {}
         chosen = path
