@@ -138,9 +138,8 @@ def _flags_class(kind: type, defaults: Mapping[str, Any]) -> type:
         else:
             members.append((item.name, Annotated[str, argument], _NOT_GIVEN))
     # An inherited field is documented where it is declared.
-    bases = tuple(
-        dataclasses.make_dataclass(base.__name__, (), namespace={"__doc__": base.__doc__}) for base in kind.__mro__[1:-1]
-    )
+    above = kind.__mro__[1:-1]
+    bases = tuple(dataclasses.make_dataclass(base.__name__, (), namespace={"__doc__": base.__doc__}) for base in above)
     namespace = {"__doc__": kind.__doc__}
     return dataclasses.make_dataclass(kind.__name__, members, bases=bases, kw_only=True, namespace=namespace)
 

@@ -22,6 +22,9 @@ def main() -> None:
         if run.attention_plots:
             Path(run.attention_plots).mkdir(parents=True, exist_ok=True)
         predictor = nlp_rnn.Predictor(run.model, batch_size=run.batch_size)
+        for name in ("n_best", "attention_plots"):
+            if getattr(run, name) and predictor.family != "translator":
+                raise nlp_rnn.ConfigError(f"{name} is for translators, and this is a {predictor.family}: leave it out.")
         texts = (line.rstrip(b"\r\n") for line in lines)
         # Some batches at a time: the predictor sorts them by length.
         for number in itertools.count():

@@ -62,13 +62,18 @@ def test_a_test_set_is_measured(run: Script, model: Path, tmp_path: Path) -> Non
 
 
 def test_a_tag_that_the_model_does_not_know_counts_as_an_error(run: Script, model: Path, tmp_path: Path) -> None:
-    tokens = SENTENCES[0][0]
-    outside = write(tmp_path / "outside.conll", [(tokens, ["O"] * len(tokens))])
-    strange = write(tmp_path / "strange.conll", [(tokens, ["B-STAR", *["O"] * (len(tokens) - 1)])])
-    before, after = (results(run("evaluate.py", "--model", model, "--test", path))[0] for path in (outside, strange))
-    assert after["per_class"]["STAR"]["support"] == 1
-    assert after["recall"] == 0
-    assert after["accuracy"] == pytest.approx(before["accuracy"] - 1 / len(tokens))
+    tokens, file = SENTENCES[0][0], tmp_path / "test.conll"
+
+    def measured(tags: list[str]) -> dict:
+        write(file, [(tokens, tags)])
+        return results(run("evaluate.py", "--model", model, "--test", file, "--predictions", tmp_path / "tags.txt"))[0]
+
+    measured(["O"] * len(tokens))
+    predicted = (tmp_path / "tags.txt").read_text().split()
+    assert measured(predicted)["accuracy"] == 1
+    strange = measured(["B-STAR", *predicted[1:]])
+    assert strange["accuracy"] == pytest.approx(1 - 1 / len(tokens))
+    assert strange["per_class"]["STAR"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
 
 
 def test_texts_are_tagged_line_by_line(run: Script, model: Path, tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_texts_are_tagged_line_by_line(run: Script, model: Path, tmp_path: Path)
 
 
 def test_what_is_not_a_tagger_s_is_refused(run: Script, model: Path, tmp_path: Path) -> None:
-    assert "is a tagger, which has no signature n_best" in complaint(
+    assert "n_best is for translators, and this is a tagger" in complaint(
         run("predict.py", "--model", model, "--input", write(tmp_path / "x.txt", SENTENCES[:1]), "--n-best", "2")
     )
     assert "beam_size: a tagger has no such setting" in complaint(
@@ -132,4 +137,5 @@ def test_a_missing_file_of_vectors_is_refused(run: Script, tmp_path: Path) -> No
     done = run(
         "train_tagger.py", "--train", train, "--vectors", tmp_path / "none.txt", "--output", tmp_path / "m", *TINY
     )
-    assert "none.txt" in complaint(done)
+    assert done.returncode == 2
+    assert "none.txt: No such file" in done.stderr.splitlines()[-1]
