@@ -46,9 +46,9 @@ def test_a_word_known_to_vectors_alone_is_read_as_unknown_with_its_vector() -> N
     network = cases.network(side, character_encoder="none")
     zebra, gnu, unseen = (emissions(network, side, [[word]]) for word in ("zebra", "gnu", "yak"))
     assert not np.allclose(zebra, gnu, atol=1e-4)
-    vectors = network.vectors.get_weights()[0]
+    vectors = network.words.vectors.get_weights()[0]
     vectors[-1] = vectors[-2] = vectors[1]  # all as the unknown word
-    network.vectors.set_weights([vectors])
+    network.words.vectors.set_weights([vectors])
     np.testing.assert_allclose(emissions(network, side, [["zebra"]]), emissions(network, side, [["gnu"]]), atol=1e-6)
     np.testing.assert_allclose(emissions(network, side, [["zebra"]]), unseen, atol=1e-6)
 
@@ -57,7 +57,7 @@ def test_vectors_are_not_trained() -> None:
     network = cases.network(cases.text(vector_size=3))
     trained = {variable.path for variable in network.trainable_variables}
     assert len(trained) == len(network.trainable_variables)
-    assert not any(variable.path in trained for variable in network.vectors.weights)
+    assert not any(variable.path in trained for variable in network.words.vectors.weights)
 
 
 def test_words_marked_unknown_are_read_as_unknown() -> None:
@@ -74,13 +74,13 @@ def test_subwords_join_by_their_mean() -> None:
     network = Tagger(**{**cases.network(side).arguments, "subword_vocabulary_size": 6})
     words, mask = cases.padded([["the", "the"]])
     inputs = side.reader(words)
-    table = network.subword_embedding.get_weights()[0]
+    table = network.words.subword_embedding.get_weights()[0]
 
     def read(pieces: list[list[int]]) -> np.ndarray:
         return network({**inputs, "subwords": tf.constant(pieces)}, mask=mask).numpy()
 
     table[5] = (table[3] + table[4]) / 2
-    network.subword_embedding.set_weights([table])
+    network.words.subword_embedding.set_weights([table])
     np.testing.assert_allclose(read([[3, 4, 0]]), read([[5, 0, 0]]), atol=1e-6)
     assert not np.allclose(read([[3, 4, 0]]), read([[3, 0, 0]]), atol=1e-5)
 

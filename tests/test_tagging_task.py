@@ -61,7 +61,7 @@ def test_vectors_go_to_the_rows_of_their_words(tmp_path: Path) -> None:
     task = prepare(WordsConfig(vectors=str(path), vector_words=2))
     features = task.text.reader.features
     assert features.further_words == ("zebra",)
-    table = task.network.vectors.get_weights()[0]
+    table = task.network.words.vectors.get_weights()[0]
     numbers = features.encode(np.array(["York", "Zebra", "Anna", "lives", "?"]))["words"].numpy()
     expected = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_array_equal(table[numbers], expected)

@@ -67,8 +67,8 @@ class TaggingTask:
         reader = _reader(run, corpus.train, words)
         text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=matrix.shape[1])
         network = build_tagger(run, text, precision=run.training.precision, training_path=training_path)
-        if network.vectors is not None:
-            network.vectors.set_weights([_placed(words, matrix, reader.features)])
+        if network.words.vectors is not None:
+            network.words.vectors.set_weights([_placed(words, matrix, reader.features)])
         return cls(
             run=run,
             corpus=corpus,

@@ -1,0 +1,127 @@
+"""Words as vectors: what is trained of a word, what is known of it beforehand, and how it is spelt."""
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from nlp_rnn.layers.characters import ConvolutionalCharacterEncoder, RecurrentCharacterEncoder
+from nlp_rnn.layers.masked import MaskedLayer
+from nlp_rnn.layers.recurrent import Path
+
+CharacterEncoder = Literal["none", "recurrent", "convolution"]
+
+_PAD, _UNKNOWN = 0, 1
+
+
+class WordEncoder(MaskedLayer):
+    """Embeddings, shapes, pre-trained vectors, subwords and characters of words, side by side.
+
+    Words come as the distinct ones of a batch, so that what depends on the
+    word alone is computed once for all its occurrences, and as each token's
+    place among them.
+
+    Args:
+        word_vocabulary_size: int. Words with a trained embedding, the special ones included.
+        vector_vocabulary_size: int. Words with a pre-trained vector or an embedding; at least as many.
+        vector_size: int. Width of the pre-trained vectors, which are not trained further; 0 if there are none.
+        character_vocabulary_size: int.
+        shapes: int. Number of word shapes, that of padding included.
+        subword_vocabulary_size: int. Pieces whose mean joins a word's features; 0 if none do.
+        word_size, shape_size, character_encoder, character_embedding_size, character_size: see
+            `nlp_rnn.config.TaggerConfig`.
+        training_path: how a recurrent character encoder trains, see `LSTM`.
+
+    Call arguments:
+        inputs: dict of
+            `words` int32 (words,): ids of distinct words, of 0 .. vector_vocabulary_size - 1;
+            `shapes` int32 (words,);
+            `characters` int32 (words, characters), padded on the right with 0;
+            `subwords` int32 (words, pieces), padded on the right with 0; only with subwords;
+            `positions` int32 (batch, time): each token's row in the above, any row at padding;
+            `unknown` bool (batch, time): tokens whose word is read as unknown; optional.
+        training: bool. Whether gradients will be taken.
+
+    Returns:
+        (batch, time, width) in the compute dtype; anything at padding.
+
+    Attributes:
+        width: int. Size of a word's features.
+    """
+
+    def __init__(
+        self,
+        *,
+        word_vocabulary_size: int,
+        vector_vocabulary_size: int,
+        vector_size: int,
+        character_vocabulary_size: int,
+        shapes: int,
+        subword_vocabulary_size: int,
+        word_size: int,
+        shape_size: int,
+        character_encoder: CharacterEncoder,
+        character_embedding_size: int,
+        character_size: int,
+        training_path: Path = "portable",
+        **options: Any,
+    ):
+        super().__init__(**options)
+        policy = self.dtype_policy
+        self.word_vocabulary_size = word_vocabulary_size
+        self.width = word_size + shape_size + vector_size
+        self.word_embedding = _embedding(word_vocabulary_size, word_size, "word_embedding", policy)
+        self.shape_embedding = _embedding(shapes, shape_size, "shape_embedding", policy)
+        self.vectors = self.subword_embedding = self.character_encoder = None
+        if vector_size:
+            self.vectors = _embedding(vector_vocabulary_size, vector_size, "vectors", policy, trainable=False)
+        if subword_vocabulary_size:
+            self.subword_embedding = _embedding(subword_vocabulary_size, word_size, "subword_embedding", policy)
+            self.width += word_size
+        if character_encoder != "none":
+            self.character_embedding = _embedding(
+                character_vocabulary_size, character_embedding_size, "character_embedding", policy
+            )
+            self.character_encoder = (
+                RecurrentCharacterEncoder(units=character_size, training_path=training_path, dtype=policy)
+                if character_encoder == "recurrent"
+                else ConvolutionalCharacterEncoder(units=character_size, dtype=policy)
+            )
+            self.character_encoder.build((None, None, character_embedding_size))
+            self.width += character_size
+        self.built = True
+
+    def call(self, inputs: dict[str, tf.Tensor], *, training: bool = False) -> tf.Tensor:
+        """Reads a batch; see the class."""
+        positions = inputs["positions"]
+        words = tf.gather(inputs["words"], positions)
+        if "unknown" in inputs:
+            words = tf.where(inputs["unknown"], _UNKNOWN, words)
+        trained = tf.where(words < self.word_vocabulary_size, words, _UNKNOWN)
+        distinct = tf.concat(self._distinct_features(inputs, training), axis=-1)
+        return tf.concat([self.word_embedding(trained), tf.gather(distinct, positions)], axis=-1)
+
+    def _distinct_features(self, inputs: dict[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
+        """Returns what depends on a word alone: tensors of (words, features)."""
+        features = [self.shape_embedding(inputs["shapes"])]
+        if self.vectors is not None:
+            features.append(self.vectors(inputs["words"]))
+        if self.subword_embedding is not None:
+            real = tf.cast(inputs["subwords"] != _PAD, self.compute_dtype)[:, :, tf.newaxis]
+            total = tf.reduce_sum(self.subword_embedding(inputs["subwords"]) * real, axis=1)
+            features.append(tf.math.divide_no_nan(total, tf.reduce_sum(real, axis=1)))
+        if self.character_encoder is not None:
+            embedded = self.character_embedding(inputs["characters"])
+            features.append(self.character_encoder(embedded, mask=inputs["characters"] != _PAD, training=training))
+        return features
+
+
+def _embedding(
+    size: int, width: int, name: str, policy: keras.DTypePolicy, *, trainable: bool = True
+) -> keras.layers.Embedding:
+    initializer = keras.initializers.RandomUniform(-0.1, 0.1) if trainable else "zeros"
+    layer = keras.layers.Embedding(
+        size, width, embeddings_initializer=initializer, name=name, dtype=policy, trainable=trainable
+    )
+    layer.build((None, None))
+    return layer
