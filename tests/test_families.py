@@ -131,12 +131,12 @@ def test_a_tagger_has_the_sizes_of_its_words_and_tags() -> None:
     )  # fmt: skip
     network = build_tagger(cases.run(), text)
     # 4 special words and 8 known ones; 2 more have vectors.
-    assert network.word_embedding.embeddings.shape == (12, 6)
+    assert network.words.word_embedding.embeddings.shape == (12, 6)
     assert network.words.vectors.embeddings.shape == (14, 7)
     assert not network.words.vectors.embeddings.numpy().any()
-    assert network.character_embedding.embeddings.shape == (4 + len(features.characters), 4)
-    assert network.shape_embedding.embeddings.shape == (words.SHAPES, 3)
-    assert network.subword_embedding.embeddings.shape == (4 + 3, 6)
+    assert network.words.character_embedding.embeddings.shape == (4 + len(features.characters), 4)
+    assert network.words.shape_embedding.embeddings.shape == (words.SHAPES, 3)
+    assert network.words.subword_embedding.embeddings.shape == (4 + 3, 6)
     assert network.emission.kernel.shape == (2 * 5, 3)
     # In BIO, I-X begins no sentence and does not follow O.
     assert network.arguments["constraints"].starts == [True, True, False]
