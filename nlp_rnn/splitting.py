@@ -3,42 +3,63 @@
 from typing import NamedTuple
 
 import tensorflow as tf
-import tensorflow_text
 
 # All that Python's `str.isspace` takes for white space.
-_SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]+"
+_SPACES = r"\s\v\x1c-\x1f\x{85}\p{Z}"
+_SPACE = rf"[{_SPACES}]+"
 
 # Scripts written without spaces: each character is a word. Hangul is written with spaces.
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"
-_LETTER = rf"(?:[^\P{{L}}{_CJK}]\p{{M}}*)"
-_ALPHANUMERIC = rf"(?:{_LETTER}|\p{{N}}\p{{M}}*)"
+_LETTERS = rf"[^\P{{L}}{_CJK}]"
+# What a word is made of; joiners and the soft hyphen stand within words.
+_ALPHANUMERICS = rf"(?:{_LETTERS}|[\p{{N}}\p{{M}}\x{{200C}}\x{{200D}}\x{{AD}}])+"
+
+# Latin, Greek and Cyrillic.
+_INITIAL = r"[A-Za-z\x{C0}-\x{52F}]"
 
 _PICTURE = r"[\x{1F000}-\x{1FAFF}\x{2600}-\x{27BF}\x{2B00}-\x{2BFF}\x{2300}-\x{23FF}]"
 _STYLED_PICTURE = rf"{_PICTURE}[\x{{FE0E}}\x{{FE0F}}\x{{20E3}}\x{{1F3FB}}-\x{{1F3FF}}\x{{E0020}}-\x{{E007F}}]*"
 
-# Where an English clitic begins, as treebanks cut it: a code point that is no character, which no text then holds.
+# A code point that is no character, and which no text then holds, stands where words end. It first marks where
+# treebanks cut English words in two: do n't, can not, 5 pm, # 1.
 _CUT = "\ufdd0"
-_CLITIC = r"(?i)(\pL)(n['’]t|['’](?:s|m|d|re|ve|ll))\b"
+_NOT_A_LETTER = r"([^\pL\pM\pN]|\z)"
+_CLITIC = rf"(?i)(?:([\pL\pM])(n['’]t|['’](?:s|m|d|re|ve|ll))|(\p{{Nd}})([ap]m)){_NOT_A_LETTER}"
+_TWO_WORDS = r"(?i)\b(?:(can)(not)|(gon|wan|got)(na|ta))\b|\B(#)([0-9]+)\b"
 
-# The first that matches is taken, so that what is special comes before what is general.
+# English words with a point of their own, and prefixes that keep their hyphen; other compounds are cut at hyphens.
+_ABBREVIATIONS = (
+    "Mrs?|Ms|Dr|Prof|St|Jr|Sr|Rev|Hon|Gov|Sen|Rep|Gen|Lt|Col|Maj|Capt|Sgt|Inc|Corp|Co|Ltd|Bros|Dept|Univ|Ave|Blvd|Rd|Ft"
+    "|Mt|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|Mon|Tues?|Wed|Thu(?:rs)?|Fri|[Vv]s|[Cc]f|[Aa]pprox|[Ee]xt"
+)
+_PREFIXES = (
+    "anti|bi|bio|co|counter|cyber|de|e|eco|ex|extra|hyper|inter|intra|macro|mega|micro|mid|mini|mis|mono|multi|neo|non"
+    "|pan|para|post|pre|pro|pseudo|quasi|re|semi|sub|super|tri|ultra|un|uni|vice"
+)
+
+# The first that matches is taken, so that what is special comes before what is general. There are few classes of
+# Unicode in it: RE2 makes no fast automaton of a larger pattern, which takes some hundred times as long, first of all
+# in large scripts.
 _WORD = "|".join(
     [
-        rf"{_CUT}[\pL'’]+",
-        r"(?i:https?://|www\.)[^\s\x{FDD0}<>\"]*[^\s\x{FDD0}<>\"'’.,;:!?)\]]",
-        r"[\pL\pN._%+-]+@[\pL\pN-]+(?:\.[\pL\pN-]+)+",
+        rf"{_CUT}(?i:n['’]t|['’]?[a-z]+)",
+        rf"(?i:(?:https?|ftp)://|www\.)[^{_SPACES}{_CUT}<>\"]*[^{_SPACES}{_CUT}<>\"'’.,;:!?)\]]",
+        # Few parts before the @, or else texts such as a-a-a-… would be read to their end once for each word.
+        r"\w+(?:[.%+-]+\w+){0,4}[.%+-]*@\w+(?:[.-]+\w+)*",
+        r"[0-9#*]\x{FE0F}?\x{20E3}",
         r"[@#][\pL\pM\pN_]+",
         r"[\x{1F1E6}-\x{1F1FF}]{2}",
         rf"{_STYLED_PICTURE}(?:\x{{200D}}{_STYLED_PICTURE})*",
-        r"[0-9#*]\x{FE0F}?\x{20E3}",
+        r"[:;=][-'^]?(?:[()]+|[DPp]\b)|\^_+\^|<3\b",
         rf"[{_CJK}]\p{{M}}*",
-        r"\p{Nd}+(?:[.,:]\p{Nd}+)+",
-        rf"(?:{_LETTER}\.){{2,}}",
-        rf"{_ALPHANUMERIC}+(?:['’]{_LETTER}+)*",
-        r"\.{2,}|-{2,}|[!?]{2,}",
+        r"\p{Nd}+(?:(?:[.,:/]\p{Nd}+)+|-[0-9]+(?:-[0-9]+)+)",
+        rf"(?:{_INITIAL}\.){{2,}}(?:[A-Z]\b)?|(?:{_ABBREVIATIONS}|[A-HJ-Z])\.\B",
+        r"[A-Z]+(?:&[A-Z]+)+\b",
+        rf"(?:(?i:{_PREFIXES})-)?{_ALPHANUMERICS}(?:(?:['’]|_+){_ALPHANUMERICS}|\.[a-z0-9]\w*)*",
+        r"[.!?]{2,}|[-=_*~+<>|^]{2,}|'{2,}|[‘’]{2,}|`{2,}|\${2,}",
         r"(?s:.)\p{M}*",
     ]
 )
-_ANYTHING = r"(?s:.)+"
 
 
 class Words(NamedTuple):
@@ -60,12 +81,20 @@ def split_words(text: tf.Tensor) -> Words:
     """Cuts texts into words; what lies between two words is white space or nothing.
 
     A word is a run of letters with their marks and of digits, with inner
-    apostrophes; a number with inner points, commas or colons; an abbreviation
-    of single letters (U.S.); an address of the web or of mail, an @mention, a
-    #hashtag; an emoji with all that belongs to it; a run of points, dashes or
-    marks of exclamation and question; a single Han, Hiragana or Katakana
-    character; and any other character by itself. English clitics are words of
-    their own: do n't, it 's.
+    apostrophes, underscores and points before small letters (file.txt); a
+    number with inner points, commas, colons, slashes or several hyphens
+    (8/16/2000, 713-853-3989); an abbreviation (U.S., Mr., PG&E); an address
+    of the web or of mail, an @mention, a #hashtag; an emoji with all that
+    belongs to it, or an emoticon; a run of points, dashes, quotes and the
+    like; a single Han, Hiragana or Katakana character; and any other
+    character by itself. Other scripts without spaces, such as Thai, are not
+    cut at all.
+
+    English is cut as its treebanks do: clitics are words of their own (do
+    n't, it 's, can not), compounds are cut at hyphens unless they begin with
+    a prefix (15 - year, but co-worker). Of the words of Universal
+    Dependencies' English Web Treebank, development part, it finds 99.1 %
+    (F1) at their places.
 
     Args:
         text: string (b,). Any bytes; invalid UTF-8, U+0000 and U+FDD0, which are no
@@ -76,13 +105,15 @@ def split_words(text: tf.Tensor) -> Words:
     """
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
     text = tf.strings.regex_replace(text, rf"\x00|{_CUT}", "\ufffd")
-    marked = tf.strings.regex_replace(text, _CLITIC, rf"\1{_CUT}\2")
-    # White space is cut out as well: pieces that make up the whole text say where each one is.
-    pieces = tensorflow_text.regex_split(marked, f"{_SPACE}|{_WORD}", _ANYTHING)
-    tokens = tf.strings.regex_replace(pieces.values, f"^{_CUT}", "")
+    marked = tf.strings.regex_replace(text, _TWO_WORDS, rf"\1\3\5{_CUT}\2\4\6")
+    for _ in range(2):  # the second one of two clitics begins where the first one ends: would n't 've
+        marked = tf.strings.regex_replace(marked, _CLITIC, rf"\1\3{_CUT}\2\4\5")
+    # A cut behind every word and every stretch of white space: the pieces make up the whole text and say where each is.
+    pieces = tf.strings.split(tf.strings.regex_replace(marked, f"{_SPACE}|{_WORD}", rf"\0{_CUT}"), _CUT)
+    tokens = pieces.values
     sizes = tf.strings.length(tokens, "UTF8_CHAR")
     before = tf.cumsum(sizes, exclusive=True)
     first = tf.gather(tf.pad(before, [[0, 1]]), pieces.row_starts())
     starts = before - tf.repeat(first, pieces.row_lengths())
-    words = pieces.with_values(~tf.strings.regex_full_match(tokens, _SPACE))
+    words = pieces.with_values(~tf.strings.regex_full_match(tokens, f"(?:{_SPACE})?"))
     return Words(*(tf.ragged.boolean_mask(pieces.with_values(v), words) for v in (tokens, starts, starts + sizes)))
