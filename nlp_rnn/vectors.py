@@ -12,6 +12,8 @@ from nlp_rnn.readers import DataError
 
 # Rows that tell how many numbers a word has where no header does: the most frequent width is that of a row.
 _ROWS_TO_MEASURE = 100
+# Digits of the numbers in a header.
+_LONGEST_COUNT = 12
 
 
 def read_vectors(path: str | Path, *, needed: Collection[str], most: int) -> tuple[list[str], np.ndarray]:
@@ -22,9 +24,9 @@ def read_vectors(path: str | Path, *, needed: Collection[str], most: int) -> tup
 
     Args:
         path: A word and its numbers a line, separated by spaces. A first line
-            of two numbers, as word2vec and fastText write it, tells the
-            vectors' size. Words may contain spaces, as in GloVe's larger
-            files. Rows whose word is not UTF-8 are passed over.
+            of two whole numbers, as word2vec and fastText write it, tells
+            the vectors' size; it is never taken for a word and its only
+            number. Words may contain spaces, as in GloVe's larger files. Rows whose word is not UTF-8 are passed over.
         needed: Words to be read wherever they stand, spelt as in the file.
         most: How many rows from the start are read besides.
 
@@ -47,7 +49,7 @@ def read_vectors(path: str | Path, *, needed: Collection[str], most: int) -> tup
     for row, (number, line) in enumerate(itertools.chain(head[header:], lines)):
         if row >= most and not missing:
             break
-        if row >= most and line[: line.find(b" ")] not in beginnings:
+        if row >= most and line.partition(b" ")[0] not in beginnings:
             continue
         word, numbers = _parts(line, size, f"{path}, line {number}")
         if word in vectors or (row >= most and word not in wanted) or not _is_text(word):
@@ -79,7 +81,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _size(head: list[tuple[int, bytes]], path: str | Path) -> tuple[int, int]:
     """Returns how many numbers a vector has, and how many of the first lines are a header."""
     fields = [line.split(b" ") for _, line in head]
-    header = int(bool(fields) and len(fields[0]) == 2 and all(field.isdigit() for field in fields[0]))
+    header = int(bool(fields) and len(fields[0]) == 2 and all(map(_is_count, fields[0])))
     if len(fields) == header:
         raise DataError(f"{path}: there are no vectors in it.")
     size = int(fields[0][1]) if header else Counter(map(len, fields)).most_common(1)[0][0] - 1
@@ -101,6 +103,10 @@ def _parts(line: bytes, size: int, place: str) -> tuple[bytes, list[bytes]]:
     if len(numbers) < size or (len(before) > 1 and _is_number(before[-1])):
         raise DataError(f"{place}: expected {size} numbers after the word as in the other rows, found {found}.")
     return word, numbers
+
+
+def _is_count(field: bytes) -> bool:
+    return field.isdigit() and len(field) <= _LONGEST_COUNT
 
 
 def _is_number(field: bytes) -> bool:

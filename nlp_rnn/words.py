@@ -56,8 +56,8 @@ class WordFeatures(tf.Module):
         further_words: Words of pre-trained vectors; those among `words` are left out.
         characters: Single code points.
         lowercase: Look words up in lower case. Characters and shapes keep their case.
-        longest_word: Characters read of a word: of a longer one the first and
-            the last half.
+        longest_word: Characters read of a word, at least one: of a longer
+            word the first and the last half.
 
     Attributes:
         word_vocabulary_size: Special and training words.
@@ -66,8 +66,9 @@ class WordFeatures(tf.Module):
         counts: int32 (word_vocabulary_size,), 0 for the special words.
 
     Raises:
-        ConfigError: A word or character occurs twice, a word is empty, or
-            there is not one count for each word.
+        ConfigError: There are no words, a word or character occurs twice, a
+            word is empty, there is not one count for each word, or
+            `longest_word` < 1.
     """
 
     def __init__(
@@ -86,6 +87,10 @@ class WordFeatures(tf.Module):
         self.further_words = tuple(word for word in dict.fromkeys(further_words) if word not in known)
         if len(known) < len(self.words) or len(set(self.characters)) < len(self.characters):
             raise ConfigError("A word or character is listed twice: train the tagger again.")
+        if not self.words + self.further_words:
+            raise ConfigError("There are no words: train the tagger again, with a vocabulary_size of at least 5.")
+        if longest_word < 1:
+            raise ConfigError(f"longest_word must be at least 1, not {longest_word}: train the tagger again.")
         if "" in known or "" in self.further_words:
             raise ConfigError("A word is empty, which stands for padding: train the tagger again.")
         if len(counts) != len(self.words):
@@ -197,7 +202,7 @@ def learn_features(
         words.update(_normalized(batch, normalizer))
     if not words:
         raise ConfigError("There are no words to learn from: the training set is empty.")
-    ordered = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: vocabulary_size - _FIRST]
+    ordered = sorted(words.items(), key=lambda item: (-item[1], item[0]))[: max(0, vocabulary_size - _FIRST)]
     return WordFeatures(
         words=[word for word, _ in ordered],
         counts=[count for _, count in ordered],

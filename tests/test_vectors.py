@@ -50,6 +50,18 @@ def test_rows_that_nobody_needs_are_not_parsed(file: Path) -> None:
     assert list(read(file, broken, needed=("dog",), most=2)) == ["the", "cat", "dog"]
 
 
+def test_a_row_without_numbers_is_not_taken_for_a_needed_word(file: Path) -> None:
+    assert list(read(file, "cat 4 5 6\nowls\nowl 7 8 9\n", needed=("owl",), most=0)) == ["owl"]
+
+
+def test_vectors_of_one_number(file: Path) -> None:
+    assert read(file, "a 1\nb 2\n") == {"a": [1], "b": [2]}
+    assert read(file, "2 1\na 1\nb 2\n") == {"a": [1], "b": [2]}
+    # Two whole numbers are a header, so that these are not the word 7 and its number.
+    with pytest.raises(DataError, match="line 2: expected 5 numbers after the word as in the other rows, found 1"):
+        read(file, "7 5\na 1\nb 2\n")
+
+
 def test_of_a_word_s_vectors_the_first_is_kept(file: Path) -> None:
     assert read(file, "a 1 2\nb 3 4\na 5 6\n", needed=("a",), most=9) == {"a": [1, 2], "b": [3, 4]}
 
@@ -82,6 +94,10 @@ def test_words_that_are_not_utf8_are_passed_over(file: Path) -> None:
         ("a 1 2\nb 1 2 3\nc 1 2 3\n", "line 1: expected 3 numbers after the word as in the other rows, found 2"),
         ("2 2\na 1 2\nb 1 2 3\n", "line 3: expected 2 numbers after the word as in the other rows, found 3"),
         ("3 2\na 1 2\n\nb 1 x\n", "line 4: expected 2 numbers after the word; one of them is none"),
+        ("2 99999999999999999999\na 1 2\nb 1 2\n", "line 1: expected 2 numbers after the word .*, found 1"),
+        ("2 " + "9" * 5000 + "\na 1 2\nb 1 2\n", "line 1: expected 2 numbers after the word .*, found 1"),
+        ("2 0\na 1 2\n", "line 1: expected a word and its numbers, separated by spaces, found '2 0'"),
+        ("a 1 inf\n", "line 1: expected finite numbers"),
         ("a 1 nan\n", "line 1: expected finite numbers"),
         ("a 1 1e39\n", "line 1: expected finite numbers"),
         ("", "there are no vectors in it"),

@@ -127,7 +127,7 @@ def reference(known: WordFeatures, token: str) -> tuple[int, list[int]]:
     return everything.index(word) + EOS + 1 if word in everything else UNK, read + [PAD] * (size - len(read))
 
 
-_LETTERS = "doghé\u0301TÉEZtheÀ\0\u03a3a"
+_LETTERS = "doghé\u0301TÉEZtheÀ\0\u03a3aIİJ\u030cı"
 
 
 @given(st.lists(st.text(st.one_of(st.sampled_from(_LETTERS), st.characters(codec="utf-8")), max_size=9)), st.booleans())
@@ -200,6 +200,27 @@ def test_training_words_are_in_normal_form() -> None:
     assert known.characters == ("é",)
 
 
+def test_lone_surrogates_are_read_as_replaced(tmp_path: Path) -> None:
+    known = learn_features(
+        [["\ud800a", "\ud800a"]], vocabulary_size=9, lowercase=True, longest_word=9, further_words=["\udfff"]
+    )
+    assert known.words == ("\ufffd" * 3 + "a",)  # one for each byte, as decoders do
+    assert known.further_words == ("\ufffd" * 3,)
+    assert known.characters == ("a", "\ufffd")
+    known.save(tmp_path)
+    assert words.load(tmp_path).words == known.words
+
+
+def test_a_vocabulary_of_special_words_needs_further_ones() -> None:
+    for size in (0, 3, 4):
+        known = learn_features(
+            SENTENCES, vocabulary_size=size, lowercase=True, longest_word=8, further_words=["dog", "cat"]
+        )
+        assert (known.words, known.further_words) == ((), ("dog", "cat"))
+        with pytest.raises(ConfigError, match="There are no words.* vocabulary_size of at least 5"):
+            learn_features(SENTENCES, vocabulary_size=size, lowercase=True, longest_word=8)
+
+
 def test_more_words_than_are_counted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = learn_features(SENTENCES, vocabulary_size=99, lowercase=True, longest_word=8, further_words="bcd")
     monkeypatch.setattr(words, "_WORDS_AT_ONCE", 2)
@@ -229,6 +250,8 @@ def test_nothing_to_learn_from_is_refused(sentences: Sequence[Sequence[str]]) ->
     [
         ({"words": ["a", "b", "a"]}, "A word or character is listed twice"),
         ({"characters": "abca"}, "A word or character is listed twice"),
+        ({"words": [], "counts": [], "further_words": []}, "There are no words"),
+        ({"longest_word": 0}, "longest_word must be at least 1, not 0"),
         ({"counts": [1, 2]}, "There are 3 words but 2 counts"),
         ({"words": ["a", "", "b"]}, "A word is empty"),
         ({"further_words": [""]}, "A word is empty"),
@@ -261,6 +284,8 @@ def test_a_folder_gives_the_same_words_back(tmp_path: Path) -> None:
         (lambda text: "[]", "is broken"),
         (lambda text: text.replace('"words"', '"wards"'), "is broken"),
         (lambda text: text.replace('"d"', '"dd"'), "is broken"),
+        (lambda text: text.replace('"the"', '"\\ud800"'), "is broken"),
+        (lambda text: text.replace('"longest_word": 5', '"longest_word": "5"'), "is broken"),
         (lambda text: text.replace('"zebra"', "3"), "is broken"),
         (lambda text: text.replace("5", str(1 << 40), 2), "is broken"),
         (lambda text: text.replace('"format": 1', '"format": 7'), "has format 7; this version reads format 1"),
