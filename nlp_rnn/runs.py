@@ -70,11 +70,9 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
         metrics=metrics,
         history=history,
         samples=samples.to_list(),
+        draw=lambda pictures: plots.learning_curves(history, pictures / "learning_curves.png"),
     )
     folder = Path(run.output)
-    pictures = folder / store.MODEL / "plots"
-    pictures.mkdir()
-    plots.learning_curves(history, pictures / "learning_curves.png")
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
 
 

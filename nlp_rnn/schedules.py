@@ -57,7 +57,8 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
 def truth_share(fall: Fall, *, floor: float, steps: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns how likely each previous token is the true one, by training step.
 
-    All three fall from about 1 to `floor` over `steps` and stay there.
+    All three fall to `floor` over `steps` and stay there: from 1, except the
+    inverse sigmoid, which starts at k / (k + 1), below 0.97 for falls of 100 steps or fewer.
 
     Args:
         fall: `"linear"`; `"exponential"`; or `"inverse_sigmoid"`,

@@ -16,7 +16,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ FORMAT = 1
 MODEL = "model"
 CHECKPOINT = "checkpoint"
 _CONFIG, _METRICS, _HISTORY, _SAMPLES = "config.json", "metrics.json", "history.csv", "samples.jsonl"
-_WEIGHTS = "weights.npz"
+_WEIGHTS, _PLOTS = "weights.npz", "plots"
 
 Row = Mapping[str, Any]
 
@@ -92,6 +92,7 @@ def save(
     metrics: Row,
     history: Sequence[Row] = (),
     samples: Sequence[Row] = (),
+    draw: Callable[[Path], None] | None = None,
 ) -> Path:
     """Writes `model/`, whose old content is replaced when all of the new is there.
 
@@ -105,6 +106,7 @@ def save(
         history: One row for each epoch; columns in order of appearance.
         samples: Held-out examples with the family's columns. Left out if
             `config.samples` is false.
+        draw: Writes pictures into the folder it is given, `plots/`.
 
     Returns:
         The folder written.
@@ -127,6 +129,9 @@ def save(
             (folder / _SAMPLES).write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
         text.save(folder)
         _write_weights(folder / _WEIGHTS, network)
+        if draw is not None:
+            (folder / _PLOTS).mkdir()
+            draw(folder / _PLOTS)
 
     replace_folder(path / MODEL, write)
     return path / MODEL

@@ -254,6 +254,11 @@ def test_sizes_must_be_positive(name: str) -> None:
         AttentionDecoder(**sizes)
 
 
+def test_an_unknown_cell_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cell must be one of \['gru', 'lstm'\], not 'elman'"):
+        AttentionDecoder(units=1, output_size=1, attention_units=1, cell="elman")
+
+
 def test_features_must_be_known() -> None:
     decoder = AttentionDecoder(units=1, output_size=1, attention_units=1)
     with pytest.raises(ValueError, match="must be known"):

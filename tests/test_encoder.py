@@ -116,6 +116,11 @@ def test_half_precision_is_close_and_the_summary_float32() -> None:
     np.testing.assert_allclose(summary, expected_summary, atol=0.05)
 
 
+def test_an_unknown_cell_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cell must be one of \['gru', 'lstm'\], not 'elman'"):
+        RecurrentEncoder(units=1, cell="elman")
+
+
 def test_comes_back_from_its_config() -> None:
     encoder = encoder_of(cell="gru", layers=2, residual=True, dropout=0.25, training_path="cudnn")
     config = encoder.get_config()

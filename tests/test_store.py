@@ -109,6 +109,20 @@ def test_the_files_of_a_model(tmp_path: Path) -> None:
         assert list(csv.reader(file)) == [["epoch", "loss", "bleu"], ["1", "0.25", ""], ["2", "0.125", "3.0"]]
 
 
+def test_pictures_are_part_of_the_model_or_there_is_no_model(tmp_path: Path) -> None:
+    save(tmp_path, run(), draw=lambda folder: (folder / "curve.png").write_bytes(b"old"))
+    before = content(tmp_path)
+    assert before["model/plots/curve.png"] == b"old"
+
+    def fail(folder: Path) -> None:
+        (folder / "curve.png").write_bytes(b"new")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, run(), seed=2, draw=fail)
+    assert content(tmp_path) == before
+
+
 def test_one_vocabulary_is_stored_once(tmp_path: Path) -> None:
     save(tmp_path, run(shared=True))
     assert [name for name in content(tmp_path) if "tokenizer" in name] == ["model/tokenizer/tokenizer.json"]

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.attention import BahdanauAttention, Memory, attend
-from nlp_rnn.layers.encoder import Cell
+from nlp_rnn.layers.encoder import CELLS, Cell
 from nlp_rnn.layers.masked import MaskedLayer, check_mask
 from nlp_rnn.layers.recurrent import gru_cell, lstm_cell
 from nlp_rnn.layers.scan import Affine, Scan, plain_affine, product
@@ -86,6 +86,8 @@ class AttentionDecoder(MaskedLayer):
         for name, value in (("units", units), ("output_size", output_size), ("layers", layers)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}.")
+        if cell not in CELLS:
+            raise ValueError(f"cell must be one of {sorted(CELLS)}, not {cell!r}.")
         self.units = units
         self.output_size = output_size
         self.layers = layers

@@ -36,6 +36,9 @@ class RecurrentEncoder(MaskedLayer):
         summary: float32 (batch, 2 * units). The top layer's final hidden
             states: the left-to-right one at the last real token beside the
             right-to-left one at the first.
+
+    Raises:
+        ValueError: an unknown cell.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class RecurrentEncoder(MaskedLayer):
         **options: Any,
     ):
         super().__init__(**options)
+        if cell not in CELLS:
+            raise ValueError(f"cell must be one of {sorted(CELLS)}, not {cell!r}.")
         self.arguments = {
             "units": units, "layers": layers, "cell": cell, "residual": residual, "dropout": dropout,
         }  # fmt: skip
