@@ -21,8 +21,8 @@ from nlp_rnn.text import EOS, PAD, Tokenizer
 _ROWS_AT_ONCE = 1000
 _TOKENIZING_THREADS = 2
 _BATCHES_AHEAD = 4
-# What is computed for each distinct word is compiled for multiples of this many.
-_DISTINCT_WORDS = 128
+# What is computed for each distinct word is compiled for multiples of so many words, and characters or pieces of one.
+_DISTINCT_WORDS, _CHARACTERS = 128, 8
 
 Batch = dict[str, tf.Tensor]
 ReadWords = Callable[[tf.Tensor], Batch]
@@ -224,17 +224,17 @@ def _sentences(dataset: datasets.Dataset, batches: Sequence[PlannedBatch], read_
             tf.RaggedTensor.from_row_lengths(read[name], lengths).to_tensor(shape=tf.stack([examples, length]))
             for name in ("tokens", "tags")
         )
-        return {**_few_heights(read_words(words)), "tags": tags, "mask": mask, "rows": read["rows"]}
+        return {**_few_sizes(read_words(words)), "tags": tags, "mask": mask, "rows": read["rows"]}
 
     return _encoded(dataset, ["tokens", "tags"], batches, encode)
 
 
-def _few_heights(inputs: Batch) -> Batch:
-    """Pads all but the positions to a number of distinct words that few batches do not share."""
+def _few_sizes(inputs: Batch) -> Batch:
+    """Pads what is read of distinct words so that many batches have the same number of words, and of characters."""
 
     def padded(values: tf.Tensor) -> tf.Tensor:
-        missing = -tf.shape(values)[0] % _DISTINCT_WORDS
-        return tf.pad(values, [[0, missing], *[[0, 0]] * (values.shape.rank - 1)])
+        sizes, multiples = tf.shape(values), [_DISTINCT_WORDS, _CHARACTERS][: values.shape.rank]
+        return tf.pad(values, tf.stack([tf.zeros_like(sizes), -sizes % multiples], axis=1))
 
     return {name: value if name == "positions" else padded(value) for name, value in inputs.items()}
 

@@ -285,22 +285,22 @@ def test_words_tags_and_masks_by_hand() -> None:
     dataset = tagged([("b ß b", [3, 4, 5]), ("a", [7])])
     (batch,) = arrays(tagging_evaluation_batches(dataset, read_words=read_words, batching=BatchConfig(bucket_width=1)))
     assert batch.keys() == {"words", "characters", "positions", "tags", "mask", "rows"}
-    # The shortest first. Distinct: a, padding, b, ß; and empty ones up to 64.
+    # The shortest first. Distinct: a, padding, b, ß; and empty ones up to 128; characters up to 8.
     np.testing.assert_array_equal(batch["rows"], np.int64([1, 0]), strict=True)
-    np.testing.assert_array_equal(batch["words"], np.int32([4, UNK, 5, UNK] + [0] * 60), strict=True)
-    characters = [[ord("a")], [0], [ord("b")], [ord("ß")]] + [[0]] * 60
-    np.testing.assert_array_equal(batch["characters"], np.int32(characters), strict=True)
+    np.testing.assert_array_equal(batch["words"], np.int32([4, UNK, 5, UNK] + [0] * 124), strict=True)
+    characters = [[ord("a")], [0], [ord("b")], [ord("ß")]] + [[0]] * 124
+    np.testing.assert_array_equal(batch["characters"], np.pad(np.int32(characters), [[0, 0], [0, 7]]), strict=True)
     np.testing.assert_array_equal(batch["positions"], np.int32([[0, 1, 1], [2, 3, 2]]), strict=True)
     np.testing.assert_array_equal(batch["tags"], np.int32([[7, 0, 0], [3, 4, 5]]), strict=True)
     np.testing.assert_array_equal(batch["mask"], np.bool([[1, 0, 0], [1, 1, 1]]), strict=True)
 
 
-@pytest.mark.parametrize(("distinct", "rows"), [(63, 64), (64, 64), (65, 128)])
+@pytest.mark.parametrize(("distinct", "rows"), [(127, 128), (128, 128), (129, 256)])
 def test_distinct_words_are_padded_to_few_numbers(distinct: int, rows: int) -> None:
     dataset = tagged([(" ".join(f"w{i}" for i in range(distinct)), [0] * distinct)])
     (batch,) = arrays(tagging_evaluation_batches(dataset, read_words=read_words, batching=BatchConfig(bucket_width=1)))
     assert batch["words"].shape == (rows,)
-    assert batch["characters"].shape == (rows, 3)
+    assert batch["characters"].shape == (rows, 8)
     np.testing.assert_array_equal(batch["words"], [UNK] * distinct + [PAD] * (rows - distinct))
     assert not batch["characters"][distinct:].any()
     np.testing.assert_array_equal(batch["positions"], [range(distinct)])

@@ -34,6 +34,13 @@ def test_unknown_words_differ_by_their_characters(encoder: str, same: bool) -> N
     assert np.allclose(first, second, atol=1e-6) == same
 
 
+def test_characters_end_with_the_longest_word_of_the_batch() -> None:
+    reader = cases.text().reader
+    assert reader(tf.constant([["York", "a"]]))["characters"].shape == (2, 4)
+    assert reader(tf.constant([["Yorkshire", "a"]]))["characters"].shape == (2, 6)  # longest_word
+    assert reader(tf.constant([[""]]))["characters"].shape == (1, 1)
+
+
 def test_case_is_seen_through_shapes_and_characters_alone() -> None:
     side = cases.text()
     inputs = side.reader(tf.constant([["york", "York"]]))

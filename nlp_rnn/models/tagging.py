@@ -39,6 +39,9 @@ class WordReader(tf.Module):
         """Returns the inputs of `Tagger` for words string (b, t), "" at padding."""
         distinct, positions = tf.unique(tf.reshape(tokens, [-1]))
         inputs = {**self.features.encode(distinct), "positions": tf.reshape(positions, tf.shape(tokens))}
+        # No further than the longest of these words: recurrent readers would go on to the longest possible one.
+        longest = tf.reduce_max(tf.math.count_nonzero(inputs["characters"], axis=1, dtype=tf.int32), keepdims=True)
+        inputs["characters"] = inputs["characters"][:, : tf.maximum(longest[0], 1)]
         if self.subwords is not None:
             inputs["subwords"] = tf.cast(self.subwords.tokenize(distinct).to_tensor(PAD), tf.int32)
         return inputs
