@@ -122,7 +122,7 @@ def looked_up(batch: Batch) -> Batch:
 
 def train_calls(task: TaggingTask, batches: int) -> tuple[Calls, Counts]:
     """Ours in two precisions, read or ready-made, with and without a CRF; stock Keras in two precisions."""
-    # Iterated anew in every run; what is read ahead of the last batch counts against us.
+    # Iterated anew in every run: starting to read, once an epoch otherwise, and what is read ahead count against us.
     read = task.set_up().epoch_batches(0).take(batches)
     ready = list(read)
     calls: Calls = {}
