@@ -143,8 +143,8 @@ def test_a_tagger_has_the_sizes_of_its_words_and_tags() -> None:
     assert network.arguments["constraints"].transitions[0] == [True, True, False]
     assert network.arguments["constraints"].ends == [True, True, True]
     plain = build_tagger(cases.run(), tagging_text())
-    assert plain.vectors is None
-    assert plain.subword_embedding is None
+    assert plain.words.vectors is None
+    assert plain.words.subword_embedding is None
 
 
 def test_a_translator_has_the_sizes_of_its_tokenizers() -> None:

@@ -20,7 +20,15 @@ import tensorflow as tf
 from pipeline_cases import PIPELINES, Finished, Script, complaint, results, script
 
 from nlp_rnn import samples
-from nlp_rnn.config import BatchConfig, SearchConfig, TextConfig, TranslatorConfig, TranslatorTrainingConfig
+from nlp_rnn.config import (
+    BatchConfig,
+    SearchConfig,
+    TaggerConfig,
+    TaggerTrainingConfig,
+    TextConfig,
+    TranslatorConfig,
+    TranslatorTrainingConfig,
+)
 
 PAIRS = [(row["source"], row["target"]) for row in list(samples.load("translation")["train"])[:300]]
 LONG = "dog " * 10_000
@@ -248,39 +256,50 @@ def test_the_quickstart_s_table(quickstart: ModuleType) -> None:
 
 
 def test_the_quickstart_asks_for_what_no_model_has_seen(quickstart: ModuleType) -> None:
-    for job in quickstart.JOBS:
-        corpus = samples.load(job.run.data.dataset.removeprefix("sample:"))
-        seen = {row["source"] for rows in corpus.values() for row in rows}
-        assert job.text not in seen
-        # But it knows each word of it.
-        assert set(job.text.split()) <= {word for text in corpus["train"]["source"] for word in text.split()}
+    translation, tagging = quickstart.JOBS
+    corpus = samples.load("translation")
+    assert translation.text not in {row["source"] for rows in corpus.values() for row in rows}
+    # But the model knows each word of it.
+    assert set(translation.text.split()) <= {word for text in corpus["train"]["source"] for word in text.split()}
+    sentences = {"".join(row["tokens"]) for rows in samples.load("tagging").values() for row in rows}
+    assert tagging.text.replace(" ", "") not in sentences
 
 
 def test_the_quickstart_shows_each_model(
     quickstart: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a smaller model, trained less."""
-    (job,) = quickstart.JOBS
-    folder = tmp_path / "quick" / "translation"
-    smaller = replace(
-        job.run,
-        output=str(folder),
+    """With smaller models, trained less."""
+    translation, tagging = quickstart.JOBS
+    folder = tmp_path / "quick"
+    translator = replace(
+        translation.run,
+        output=str(folder / "translation"),
         text=TextConfig(tokenizer="words", vocabulary_size=500),
         batching=BatchConfig(batch_size=200, bucket_width=32),
         model=TranslatorConfig(embedding_size=8, encoder_size=8, decoder_size=8, attention_size=8),
         search=SearchConfig(beam_size=1, n_best=1, minimum_length=1, maximum_length=20),
         training=TranslatorTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
     )
-    monkeypatch.setattr(quickstart, "JOBS", [replace(job, run=smaller)])
+    tagger = replace(
+        tagging.run,
+        output=str(folder / "tagging"),
+        batching=BatchConfig(batch_size=200, bucket_width=32),
+        model=TaggerConfig(word_size=8, character_encoder="none", encoder_size=8, encoder_layers=1),
+        training=TaggerTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
+    )
+    monkeypatch.setattr(quickstart, "JOBS", [replace(translation, run=translator), replace(tagging, run=tagger)])
     quickstart.main()
-    headings, row, empty, answer, picture = capsys.readouterr().out.splitlines()
+    headings, *rows, empty, answer, picture, _, entities = capsys.readouterr().out.splitlines()
     assert headings.split() == ["sample", "metric", "seconds", "SavedModel"]
-    sample, metric, figure, seconds, version = row.split()
-    assert (sample, metric, version) == ("sample:translation", "bleu", str(folder / "1"))
-    assert 0 <= float(figure) <= 100
-    assert float(seconds) > 0
-    assert (empty, answer.partition(" -> ")[0]) == ("", job.text)
+    assert [row.split()[:2] for row in rows] == [["sample:translation", "bleu"], ["sample:tagging", "f1"]]
+    for row, name in zip(rows, ("translation", "tagging"), strict=True):
+        _, _, figure, seconds, version = row.split()
+        assert 0 <= float(figure) <= 100
+        assert float(seconds) > 0
+        assert version == str(folder / name / "1")
+        assert (folder / name / "1" / "saved_model.pb").is_file()
+    assert (empty, answer.partition(" -> ")[0]) == ("", translation.text)
+    assert entities.startswith(f"{tagging.text} ->")
     drawn = Path(picture.removeprefix("Its attention: "))
-    assert drawn == folder.with_name("translation.png")
+    assert drawn == folder / "translation.png"
     assert drawn.read_bytes().startswith(b"\x89PNG")
-    assert (folder / "1" / "saved_model.pb").is_file()
