@@ -97,7 +97,7 @@ class StockTagger(keras.Model):
     def call(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         words, characters = inputs["words"], inputs["characters"]
         mask = self.word_embedding.compute_mask(words)
-        folded = self.character_embedding(tf.reshape(characters, [-1, characters.shape[-1]]))
+        folded = self.character_embedding(tf.reshape(characters, [-1, tf.shape(characters)[2]]))
         read = self.character_encoder(folded)  # heeds the embedding's mask
         read = tf.reshape(read, tf.concat([tf.shape(words), [read.shape[-1]]], axis=0))
         embedded = [self.word_embedding(words), self.shape_embedding(inputs["shapes"]), read]
@@ -233,9 +233,8 @@ def _mask(part: Batch) -> tf.Tensor:
 
 def _stock_tagging(task: TaggingTask) -> Callable[[Batch], tf.Tensor]:
     model = StockTagger(task, "float32")
-    characters = task.run.words.longest_word
     signature = {name: tf.TensorSpec([None, None], tf.int32) for name in ("words", "shapes")}
-    signature["characters"] = tf.TensorSpec([None, None, characters], tf.int32)
+    signature["characters"] = tf.TensorSpec([None, None, None], tf.int32)
     return tf.function(lambda inputs: tf.argmax(model(inputs), axis=-1), input_signature=[signature], autograph=False)
 
 
