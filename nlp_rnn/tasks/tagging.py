@@ -175,15 +175,26 @@ def _spelled(dataset: datasets.Dataset, source: Scheme | None, target: Scheme | 
         repaired += count
         return {"tags": converted}
 
-    return dataset.map(convert, load_from_cache_file=False), repaired
+    return _mapped(dataset, convert), repaired
 
 
 def _numbered(dataset: datasets.Dataset, known: Sequence[str]) -> datasets.Dataset:
     numbers = {tag: number for number, tag in enumerate(known)}
     features = datasets.Features({**dataset.features, "tags": datasets.List(datasets.Value("int32"))})
-    return dataset.map(
-        lambda row: {"tags": [numbers[tag] for tag in row["tags"]]}, features=features, load_from_cache_file=False
-    )
+    return _mapped(dataset, lambda row: {"tags": [numbers[tag] for tag in row["tags"]]}, features)
+
+
+def _mapped(
+    dataset: datasets.Dataset, change: Callable[[dict[str, Any]], dict[str, Any]], features: Any = None
+) -> datasets.Dataset:
+    """Changes every row, on the disk, and without the bars that `datasets` draws over our own."""
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        return dataset.map(change, features=features, load_from_cache_file=False)
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _flat(dataset: datasets.Dataset, column: str) -> Iterator[str]:
