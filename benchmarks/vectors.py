@@ -1,9 +1,10 @@
-"""Pre-trains word vectors on the unlabelled text of the data sets, for the taggers' results.
+"""Pre-trains word vectors on the unlabelled text of the data sets, for the results of taggers and classifiers.
 
     python -m benchmarks.vectors --output benchmarks/work/vectors.txt
 
 Skip-gram with negative sampling (Mikolov et al., 2013) by gensim, in the text format that `--vectors` reads. Only
-training parts are read, in lower case, and no label of any kind.
+training parts are read, in lower case, and no label of any kind; a text that some other set holds out, as those of
+film reviews hold out each other's training texts, is passed over.
 """
 
 from __future__ import annotations
@@ -66,9 +67,26 @@ TEXTS: tuple[tuple[str, Callable[[str], Iterator[list[str]]]], ...] = (
     ("wnut17/wnut17train.conll", lambda name: _column(name, 0)),
     ("btc/train.conll", lambda name: _column(name, 0)),
     ("rt_polarity/train.jsonl", _json_text),
+    ("sst5/train.jsonl", _json_text),
     ("trec/train.jsonl", _json_text),
     ("banking77/train.jsonl", _json_text),
 )
+_HELD_OUT = tuple(
+    f"{name}/{part}.jsonl"
+    for name in ("sst2", "sst5", "rt_polarity", "trec", "banking77")
+    for part in ("validation", "test")
+)
+
+
+def _key(words: list[str]) -> str:
+    """Spells a text alike however it was split into words."""
+    return "".join(character for word in words for character in word if character.isalnum())
+
+
+def sentences() -> list[list[str]]:
+    """Returns the training sentences of all data sets, but for those that another set holds out."""
+    held_out = {_key(words) for name in _HELD_OUT for words in _json_text(name)}
+    return [words for name, read in TEXTS for words in read(name) if words and _key(words) not in held_out]
 
 
 def main() -> None:
@@ -81,10 +99,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    sentences = [sentence for name, read in TEXTS for sentence in read(name) if sentence]
-    print(f"{len(sentences):,} sentences, {sum(map(len, sentences)):,} words", file=sys.stderr)
+    text = sentences()
+    print(f"{len(text):,} sentences, {sum(map(len, text)):,} words", file=sys.stderr)
     model = gensim.models.Word2Vec(
-        sentences, vector_size=options.size, sg=1, window=5, negative=8, min_count=2, epochs=options.epochs,
+        text, vector_size=options.size, sg=1, window=5, negative=8, min_count=2, epochs=options.epochs,
         sample=1e-4, workers=options.threads, seed=1,
     )  # fmt: skip
     options.output.parent.mkdir(parents=True, exist_ok=True)
