@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from nlp_rnn.evaluation import evaluate
     from nlp_rnn.export import export_model
     from nlp_rnn.jobs import (
+        ClassifierRun,
         EvaluateRun,
         ExportRun,
         PredictRun,
         TaggerRun,
         TranslatorRun,
     )
+    from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
     from nlp_rnn.plots import attention_heat_map
     from nlp_rnn.runs import train
     from nlp_rnn.serving import Predictor
@@ -41,12 +43,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchConfig",
+    "ClassifierConfig",
+    "ClassifierRun",
+    "ClassifierTrainingConfig",
     "ConfigError",
     "DataConfig",
     "EvaluateRun",
     "ExportRun",
     "PredictRun",
     "Predictor",
+    "ReadingConfig",
     "SearchConfig",
     "TaggerConfig",
     "TaggerRun",
@@ -66,12 +72,16 @@ __all__ = [
 
 _MODULE_OF = {
     "BatchConfig": "config",
+    "ClassifierConfig": "model_config",
+    "ClassifierRun": "jobs",
+    "ClassifierTrainingConfig": "model_config",
     "ConfigError": "config",
     "DataConfig": "config",
     "EvaluateRun": "jobs",
     "ExportRun": "jobs",
     "PredictRun": "jobs",
     "Predictor": "serving",
+    "ReadingConfig": "model_config",
     "SearchConfig": "config",
     "TaggerConfig": "config",
     "TaggerRun": "jobs",

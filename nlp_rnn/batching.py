@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from nlp_rnn.config import BatchConfig
 from nlp_rnn.plans import BatchPlan, Lengths, PlannedBatch, Shape, complete_plan
+from nlp_rnn.reading import TextReader
 from nlp_rnn.text import EOS, PAD, Tokenizer
 
 _ROWS_AT_ONCE = 1000
@@ -27,6 +28,8 @@ _DISTINCT_WORDS, _CHARACTERS = 128, 8
 Batch = dict[str, tf.Tensor]
 ReadWords = Callable[[tf.Tensor], Batch]
 """Turns words, string (batch, time), "" at padding, into a network's inputs."""
+Cut = Callable[[tf.Tensor], tf.RaggedTensor]
+"""Cuts texts, string (batch,), into units (batch, None)."""
 
 
 def measure(dataset: datasets.Dataset, *, source_tokenizer: Tokenizer, target_tokenizer: Tokenizer) -> Lengths:
@@ -38,7 +41,8 @@ def measure(dataset: datasets.Dataset, *, source_tokenizer: Tokenizer, target_to
         target_tokenizer: cuts the target texts.
     """
     return Lengths(
-        source=_count(dataset, "source", source_tokenizer), target=_count(dataset, "target", target_tokenizer)
+        source=_count(dataset, "source", source_tokenizer.tokenize),
+        target=_count(dataset, "target", target_tokenizer.tokenize),
     )
 
 
@@ -120,7 +124,7 @@ def source_batches(
     Raises:
         ValueError: there are no rows.
     """
-    lengths = np.minimum(_count(dataset, "source", tokenizer), maximum_length)
+    lengths = np.minimum(_count(dataset, "source", tokenizer.tokenize), maximum_length)
     plan = complete_plan(Lengths(source=lengths, target=np.zeros_like(lengths)), batching)
 
     def encode(read: Batch) -> Batch:
@@ -186,6 +190,73 @@ def tagging_evaluation_batches(
     return _sentences(dataset, plan.in_order(), read_words)
 
 
+def measure_texts(dataset: datasets.Dataset, *, cut: Cut) -> Lengths:
+    """Cuts the texts of a corpus once, to count.
+
+    Args:
+        dataset: with a column `text`, and perhaps `text_pair`.
+        cut: cuts texts into what a network reads.
+    """
+    pair = "text_pair" in dataset.column_names
+    source = _count(dataset, "text", cut)
+    return Lengths(source=source, target=_count(dataset, "text_pair", cut) if pair else np.zeros_like(source))
+
+
+def classification_batches(
+    dataset: datasets.Dataset,
+    *,
+    plan: BatchPlan,
+    reader: TextReader,
+    classes: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+) -> tf.data.Dataset:
+    """Returns the training batches of one epoch of labelled texts.
+
+    Args:
+        dataset: with columns `text`, perhaps `text_pair`, and `label`, a list of numbers.
+        plan: made from the lengths of this data set, cut at most, `end_tokens` 0.
+        reader: turns texts into the inputs of `nlp_rnn.models.classifier.Classifier`.
+        classes: int. Number of labels.
+        seed: int >= 0.
+        epoch: int >= 0. Each one has its own order.
+        start: int. Batches already done, which are passed over at no cost.
+
+    Returns:
+        `len(plan) - start` batches of `texts`, one or two dicts of what
+        `reader` reads and `mask`, bool (batch, time), True = real token;
+        `labels` float32 (batch, classes), 1 where a label is right; `rows`
+        int64 (examples,), the rows that the first examples came from. What of
+        a text goes beyond its planned length is cut off.
+
+    Raises:
+        ValueError: `start` is not within the epoch, or plan and data set do
+            not belong together.
+    """
+    return _labelled(dataset, _remaining(dataset, plan, seed, epoch, start), reader, classes)
+
+
+def classification_evaluation_batches(
+    dataset: datasets.Dataset, *, reader: TextReader, classes: int, batching: BatchConfig, maximum_length: int
+) -> tf.data.Dataset:
+    """Returns all labelled texts in batches as for training, the shortest first.
+
+    Args:
+        dataset: see `classification_batches`, as for the result.
+        reader: see there.
+        classes: int. Number of labels.
+        batching: how examples are put together.
+        maximum_length: int. Tokens read of a text; the rest is cut off.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    lengths = measure_texts(dataset, cut=reader.cut).at_most(maximum_length)
+    plan = complete_plan(lengths, batching, end_tokens=0)
+    return _labelled(dataset, plan.in_order(), reader, classes)
+
+
 def _remaining(dataset: datasets.Dataset, plan: BatchPlan, seed: int, epoch: int, start: int) -> list[PlannedBatch]:
     if plan.rows_in_corpus != len(dataset):
         raise ValueError(f"The plan is for {plan.rows_in_corpus} rows, not for {len(dataset)}: measure them again.")
@@ -195,11 +266,11 @@ def _remaining(dataset: datasets.Dataset, plan: BatchPlan, seed: int, epoch: int
     return batches[start:]
 
 
-def _count(dataset: datasets.Dataset, column: str, tokenizer: Tokenizer) -> np.ndarray:
+def _count(dataset: datasets.Dataset, column: str, cut: Cut) -> np.ndarray:
     """Returns the tokens of each row's text, int32 (rows,)."""
     rows = np.array_split(np.arange(len(dataset)), -(-len(dataset) // _ROWS_AT_ONCE) or 1)
     chunks = [PlannedBatch(part, Shape(len(part), 0, 0)) for part in rows]
-    counts = _encoded(dataset, [column], chunks, lambda read: tokenizer.tokenize(read[column]).row_lengths())
+    counts = _encoded(dataset, [column], chunks, lambda read: cut(read[column]).row_lengths())
     return np.concatenate(list(counts.as_numpy_iterator())).astype(np.int32)
 
 
@@ -229,6 +300,28 @@ def _sentences(dataset: datasets.Dataset, batches: Sequence[PlannedBatch], read_
     return _encoded(dataset, ["tokens", "tags"], batches, encode)
 
 
+def _labelled(
+    dataset: datasets.Dataset, batches: Sequence[PlannedBatch], reader: TextReader, classes: int
+) -> tf.data.Dataset:
+    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
+
+    def encode(read: Batch) -> dict[str, Any]:
+        examples, *lengths = tf.unstack(read["shape"])
+        texts = []
+        for column, length in zip(columns, lengths, strict=False):
+            cut = reader.cut(read[column])
+            units = cut.to_tensor(shape=tf.stack([examples, length]))
+            sizes = tf.minimum(tf.cast(cut.row_lengths(), tf.int32), length)
+            mask = tf.sequence_mask(tf.pad(sizes, [[0, examples - tf.size(sizes)]]), length)
+            texts.append({**_few_sizes(reader.inputs(units)), "mask": mask})
+        counts = tf.pad(read["label_lengths"], [[0, examples - tf.size(read["label_lengths"])]])
+        given = tf.RaggedTensor.from_row_lengths(read["label"], counts).to_tensor(-1)
+        labels = tf.reduce_sum(tf.one_hot(given, classes), axis=1)
+        return {"texts": tuple(texts), "labels": labels, "rows": read["rows"]}
+
+    return _encoded(dataset, [*columns, "label"], batches, encode)
+
+
 def _few_sizes(inputs: Batch) -> Batch:
     """Pads what is read of distinct words so that many batches have the same number of words, and of characters."""
 
@@ -236,7 +329,7 @@ def _few_sizes(inputs: Batch) -> Batch:
         sizes, multiples = tf.shape(values), [_DISTINCT_WORDS, _CHARACTERS][: values.shape.rank]
         return tf.pad(values, tf.stack([tf.zeros_like(sizes), -sizes % multiples], axis=1))
 
-    return {name: value if name == "positions" else padded(value) for name, value in inputs.items()}
+    return {name: value if name in ("positions", "tokens") else padded(value) for name, value in inputs.items()}
 
 
 def _encoded(

@@ -33,7 +33,10 @@ class DataConfig:
         test: Local test files.
         format: Read local files as this format, whatever their extension.
         text_column: Column holding the text.
+        text_pair_column: Column holding a second text, if examples are pairs of texts.
         label_column: Column holding the label.
+        multi_label: Any number of labels can be right: a list, or text that
+            separates them by commas.
         tokens_column: Column holding the list of tokens.
         tags_column: Column holding the list of tags.
         source_column: Column holding the source sentence; a TSV's columns
@@ -53,7 +56,9 @@ class DataConfig:
     test: tuple[str, ...] = ()
     format: str | None = None
     text_column: str | None = None
+    text_pair_column: str | None = None
     label_column: str | None = None
+    multi_label: bool = False
     tokens_column: str | None = None
     tags_column: str | None = None
     source_column: str | None = None

@@ -13,30 +13,22 @@ import hashlib
 import itertools
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import datasets
 import pyarrow as pa
 
-from nlp_rnn import readers, samples
+from nlp_rnn import readers, rows, samples
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.readers import DataError, Source
+from nlp_rnn.rows import COLUMNS, Row, RowReader, Task, UnlabelledError
 
 __all__ = ["COLUMNS", "Corpus", "DataError", "Split", "Task", "load", "load_split"]
 
-Task = Literal["classification", "tagging", "translation", "language_modelling"]
 Split = Literal["train", "validation", "test"]
-
-COLUMNS: dict[Task, tuple[str, ...]] = {
-    "classification": ("text", "label"),
-    "tagging": ("tokens", "tags"),
-    "translation": ("source", "target"),
-    "language_modelling": ("text",),
-}
 
 _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -45,12 +37,6 @@ _SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
 }
 _BATCH_ROWS = 1000
 _HASHES = 1 << 32
-
-Row = dict[str, Any]
-
-
-class _UnlabelledError(DataError):
-    """A row has no value where one is needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +81,7 @@ def load(data: DataConfig, task: Task) -> Corpus:
     if "test" in sources:
         try:
             test = reading.store(sources["test"], notes)
-        except _UnlabelledError as error:
+        except UnlabelledError as error:
             if data.test:  # the user named these files; a hub's test set may come without labels
                 raise
             notes.append(f"The test set is not used. {error}")
@@ -123,16 +109,13 @@ class _Reading:
     """Rows of any source as rows with a task's standard columns, in an Arrow file."""
 
     def __init__(self, data: DataConfig, task: Task) -> None:
-        if (data.source_language is None) != (data.target_language is None):
-            raise ConfigError("source_language and target_language belong together: give both or neither.")
         self._data = data
-        self._task = task
-        self._columns = _wanted_columns(data, task)
-        self._dropped: Counter[str] = Counter()
+        self._reader = RowReader(data, task)
+        self._schema = rows.schema(data, task)
 
     def store(self, sources: list[Source], notes: list[str]) -> datasets.Dataset:
         """Writes all rows to one data set."""
-        with _ArrowFile(self._task) as file:
+        with _ArrowFile(self._schema) as file:
             for row in self._rows(sources):
                 file.write(row)
         self._note_dropped(sources, notes)
@@ -142,11 +125,11 @@ class _Reading:
     def hold_out(self, sources: list[Source], notes: list[str]) -> tuple[datasets.Dataset, datasets.Dataset]:
         """Writes all rows to two data sets: the larger one, and the one held out."""
         bound = max(1, round(self._data.validation_share * _HASHES))
-        train, held_out, lowest = _divide(self._rows(sources), self._task, bound)
+        train, held_out, lowest = _divide(self._rows(sources), self._schema, bound)
         self._note_dropped(sources, notes)
         if not held_out.count:  # only a small corpus: hold out its lowest text
             _require_rows(train, sources)
-            train, held_out, _ = _divide(train.dataset(), self._task, lowest + 1)
+            train, held_out, _ = _divide(train.dataset(), self._schema, lowest + 1)
         if not train.count:
             raise DataError(f"{_names(sources)}: too few different texts to hold some out. Give --validation files.")
         notes.append(
@@ -156,111 +139,17 @@ class _Reading:
         return train.dataset(), held_out.dataset()
 
     def _rows(self, sources: list[Source]) -> Iterator[Row]:
-        self._dropped.clear()
+        self._reader.dropped.clear()
         for source in sources:
             for number, row in source.rows:
-                values = self._values(row, source.name, functools.partial(source.at, number))
+                values = self._reader.read(row, source.name, functools.partial(source.at, number))
                 if values is not None:
                     yield values
 
-    def _values(self, row: Mapping[str, Any], name: str, at: Any) -> Row | None:
-        """Returns the standard columns of one row, or None for a row to leave out."""
-        picked = self._pick(row, name)
-        if self._task == "tagging":
-            return self._tagged(picked["tokens"], picked["tags"], at)
-        values = {
-            column: _label(value, self._columns[column], at) if column == "label" else self._text(column, value, at)
-            for column, value in picked.items()
-        }
-        # A blank line is part of running text, but neither an example nor a translation.
-        blank = any(not value.strip() for column, value in values.items() if column != "label")
-        if blank and self._task != "language_modelling":
-            self._dropped["rows with blank text"] += 1
-            return None
-        return values
-
-    def _pick(self, row: Mapping[str, Any], name: str) -> Row:
-        if self._task == "translation" and self._data.source_language is not None:
-            pair = _column(row, "translation", name, "source-column and --target-column")
-            if not isinstance(pair, Mapping):
-                raise DataError(f"{name}: column 'translation' must map languages to sentences, not hold {pair!r:.60}.")
-            languages = {"source": self._data.source_language, "target": self._data.target_language}
-            return {side: _language(pair, str(code), name, side) for side, code in languages.items()}
-        return {
-            standard: _column(row, column, name, f"{standard}-column") for standard, column in self._columns.items()
-        }
-
-    def _text(self, column: str, value: Any, at: Any) -> str:
-        if value is None:
-            raise _UnlabelledError(f"{at()}: no value in column {self._columns[column]!r}. Fill it or remove the row.")
-        if not isinstance(value, str):
-            raise DataError(f"{at()}: column {self._columns[column]!r} must hold text, not {value!r:.60}.")
-        return value
-
-    def _tagged(self, tokens: Any, tags: Any, at: Any) -> Row | None:
-        for standard, value in (("tokens", tokens), ("tags", tags)):
-            column = self._columns[standard]
-            if value is None or (isinstance(value, list) and None in value):
-                raise _UnlabelledError(f"{at()}: no value in column {column!r}. Fill it or remove the row.")
-            if not isinstance(value, list):
-                raise DataError(
-                    f"{at()}: column {column!r} must hold a list, not {value!r:.60}. "
-                    "Tagged text is read from CoNLL, CoNLL-U, JSON and Parquet."
-                )
-        if len(tokens) != len(tags):
-            raise DataError(f"{at()}: expected one tag a token, found {len(tokens)} tokens and {len(tags)} tags.")
-        words = [self._text("tokens", token, at) for token in tokens]
-        kept = [
-            (word, _label(tag, self._columns["tags"], at))
-            for word, tag in zip(words, tags, strict=True)
-            if word.strip()
-        ]
-        self._dropped["blank tokens"] += len(words) - len(kept)
-        if not kept:
-            self._dropped["sentences without tokens"] += 1
-            return None
-        return {"tokens": [word for word, _ in kept], "tags": [tag for _, tag in kept]}
-
     def _note_dropped(self, sources: list[Source], notes: list[str]) -> None:
         notes.extend(
-            f"{_names(sources)}: {what} left out: {count:,}." for what, count in self._dropped.items() if count
+            f"{_names(sources)}: {what} left out: {count:,}." for what, count in self._reader.dropped.items() if count
         )
-
-
-def _wanted_columns(data: DataConfig, task: Task) -> dict[str, str]:
-    return {standard: getattr(data, f"{standard}_column") or standard for standard in COLUMNS[task]}
-
-
-def _column(row: Mapping[str, Any], column: str, name: str, flag: str) -> Any:
-    try:
-        return row[column]
-    except KeyError:
-        mend = f"Name the column with --{flag}."
-        if "translation" in row and column in ("source", "target"):
-            mend = "Name the languages with --source-language and --target-language."
-        elif list(row) == ["text"]:
-            mend = "If the file is not plain text, name its format with --format."
-        there = ", ".join(map(repr, row))
-        raise DataError(
-            f"{name}: there is no column {column!r}; there are {there}.{readers.near(column, row)} {mend}"
-        ) from None
-
-
-def _language(pair: Mapping[str, Any], language: str, name: str, side: str) -> Any:
-    if language not in pair:
-        raise DataError(
-            f"{name}: there is no language {language!r}; there are {', '.join(map(repr, pair))}. "
-            f"Name one with --{side}-language."
-        )
-    return pair[language]
-
-
-def _label(value: Any, column: str, at: Any) -> str:
-    if value is None or value == "":
-        raise _UnlabelledError(f"{at()}: no value in column {column!r}. Fill it or remove the row.")
-    if not isinstance(value, str | int | float):
-        raise DataError(f"{at()}: column {column!r} must hold a name or a number, not {value!r:.60}.")
-    return str(value)
 
 
 def _names(sources: list[Source]) -> str:
@@ -272,12 +161,12 @@ def _require_rows(file: "_ArrowFile", sources: list[Source]) -> None:
         raise DataError(f"{_names(sources)}: there are no examples in it. Expected at least one.")
 
 
-def _divide(rows: Iterable[Row], task: Task, bound: int) -> tuple["_ArrowFile", "_ArrowFile", int]:
+def _divide(examples: Iterable[Row], schema: pa.Schema, bound: int) -> tuple["_ArrowFile", "_ArrowFile", int]:
     """Writes the rows whose text hashes below `bound` to the second file, and finds the lowest hash."""
     lowest = _HASHES
-    with _ArrowFile(task) as train, _ArrowFile(task) as held_out:
-        for row in rows:
-            value = _hash(row[COLUMNS[task][0]])
+    with _ArrowFile(schema) as train, _ArrowFile(schema) as held_out:
+        for row in examples:
+            value = _hash(row[schema.names[0]])
             lowest = min(lowest, value)
             (held_out if value < bound else train).write(row)
     return train, held_out, lowest
@@ -297,9 +186,8 @@ class _ArrowFile(contextlib.AbstractContextManager["_ArrowFile"]):
     keys its cache by a hash of the generator, which a changed file escapes.
     """
 
-    def __init__(self, task: Task) -> None:
-        kind = pa.list_(pa.string()) if task == "tagging" else pa.string()
-        self._schema = pa.schema([(column, kind) for column in COLUMNS[task]])
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
         self._path = _scratch() / f"{next(_file_numbers)}" / "data.arrow"
         self._path.parent.mkdir()
         self._writer = pa.ipc.new_stream(str(self._path), self._schema)
@@ -365,10 +253,10 @@ def _open_files(paths: tuple[str, ...], data: DataConfig, task: Task) -> list[So
                 "is read by its extension (.tsv, .csv, .jsonl, .json, .parquet) or with --format."
             )
         return [readers.read_parallel(*paths)]
-    named = [column for standard in COLUMNS[task] if (column := getattr(data, f"{standard}_column"))]
+    named = [column for standard in rows.columns(data, task) if (column := getattr(data, f"{standard}_column"))]
     # Columns of a TSV without a header can be named by their places, the first being 1.
     places = bool(named) and all(column.isdecimal() for column in named)
-    columns = () if places else COLUMNS[task]
+    columns = () if places else tuple(rows.columns(data, task))
     return [
         readers.read(path, form, columns=columns, header=bool(named) and not places, tag_column=data.tag_column)
         for path, form in zip(paths, forms, strict=True)

@@ -1,5 +1,6 @@
 """A model directory and a test set, to metrics: the exported graph is measured, not the live network."""
 
+import dataclasses
 import itertools
 import logging
 import re
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import datasets
+import numpy as np
 
-from nlp_rnn import corpora, metrics, plots, store, tagging_metrics, tags
+from nlp_rnn import calibration, classification_metrics, corpora, metrics, plots, store, tagging_metrics, tags
 from nlp_rnn.config import ConfigError, DataConfig
-from nlp_rnn.families import TaggingText
-from nlp_rnn.jobs import TaggerRun, TranslatorRun
-from nlp_rnn.serving import Predictor, Translation
-from nlp_rnn.tagging_metrics import Tags
+from nlp_rnn.families import ClassificationText, TaggingText
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
+from nlp_rnn.serving import Classification, Predictor, Translation
 from nlp_rnn.tags import OUTSIDE, Scheme
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ def evaluate(
             taken out of hypotheses and references before the error rates are
             computed: `[0-9]` compares phones without their stress marks.
         predictions: A file to write what was predicted to, an example a line:
-            a translation, or a sentence's tags separated by spaces.
-        pictures: A folder, of taggers, for a confusion matrix and a reliability diagram.
+            a translation, a sentence's tags separated by spaces, or labels.
+        pictures: A folder, of taggers and classifiers, for a confusion matrix and a reliability diagram.
         batch_size: Examples given to the model at once.
 
     Returns:
@@ -67,6 +68,10 @@ def evaluate(
         * what `tagging_metrics.tagging_metrics` returns. Tags that mark spans
           are compared in BIO, whatever the data's scheme.
 
+        Of a classifier:
+
+        * what `classification_metrics` has for one label an example, or for several.
+
     Raises:
         ConfigError: `model` is no model directory, the settings contradict
             each other or are not for its family, or `ignore_pattern` leaves
@@ -79,10 +84,14 @@ def evaluate(
         raise ConfigError(f"predictions {predictions} cannot be written: make its folder first, or give another one.")
     if isinstance(run, TranslatorRun):
         if pictures is not None:
-            raise ConfigError("pictures are drawn of taggers, and this is a translator: leave --pictures out.")
+            raise ConfigError(
+                "pictures are of taggers and classifiers, and this is a translator: leave --pictures out."
+            )
         return _evaluate_translator(run, data, ignore_pattern, predictions, batch_size)
     if ignore_pattern is not None:
-        raise ConfigError("ignore_pattern is for translations, and this is a tagger: leave --ignore-pattern out.")
+        raise ConfigError("ignore_pattern is for translations, and this is no translator: leave --ignore-pattern out.")
+    if isinstance(run, ClassifierRun):
+        return _evaluate_classifier(run, data, predictions, pictures, batch_size)
     return _evaluate_tagger(run, data, predictions, pictures, batch_size)
 
 
@@ -137,13 +146,56 @@ def _evaluate_tagger(
     if predictions is not None:
         _write_lines(Path(predictions), list(map(" ".join, predicted)))
     if pictures is not None:
-        _draw(Path(pictures), predicted, expected, scores)
+        flat = itertools.chain.from_iterable
+        right = [mine == theirs for mine, theirs in zip(flat(predicted), flat(expected), strict=True)]
+        _draw(Path(pictures), tagging_metrics.confusion(predicted, expected), list(flat(scores)), right)
     unseen = [text.unseen(sentence) for sentence in sentences]
     scheme: Scheme | None = text.scheme and "bio"
     return {
         **tagging_metrics.tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=scheme),
         "examples": len(sentences),
         "truncated": sum(tagging.truncated for tagging in taggings),
+        "seconds": seconds,
+    }
+
+
+def _evaluate_classifier(
+    run: ClassifierRun, data: DataConfig, predictions: str | Path | None, pictures: str | Path | None, batch_size: int
+) -> dict[str, Any]:
+    text = cast(ClassificationText, store.load_text(run.output))
+    # How labels are read, and whether texts come in pairs, is the model's to say.
+    reading: dict[str, Any] = {"multi_label": run.data.multi_label}
+    if run.data.text_pair_column is not None and data.text_pair_column is None:
+        reading["text_pair_column"] = run.data.text_pair_column
+    examples = _load(dataclasses.replace(data, **reading), "classification")
+    expected = list(examples["label"])
+    strange = sorted({label for row in expected for label in ([row] if isinstance(row, str) else row)} - {*text.labels})
+    if strange:
+        _log.warning(
+            "%d labels of the test set are unknown, thus never right: %.200s.", len(strange), ", ".join(strange)
+        )
+    predictor = Predictor(run.output, batch_size=batch_size)
+    pairs = list(examples["text_pair"]) if "text_pair" in examples.column_names else None
+    start = time.perf_counter()
+    answers = cast(list[Classification], predictor.predict(list(examples["text"]), pairs=pairs))
+    seconds = time.perf_counter() - start
+    if predictions is not None:
+        _write_lines(Path(predictions), [",".join(answer.labels) for answer in answers])
+    if run.data.multi_label:
+        if pictures is not None:
+            raise ConfigError("pictures are of single labels, and this classifier gives several: leave --pictures out.")
+        measured = classification_metrics.multi_label_metrics([answer.labels for answer in answers], expected)
+    else:
+        predicted = [answer.labels[0] for answer in answers]
+        scores = [answer.score for answer in answers]
+        measured = classification_metrics.classification_metrics(predicted, expected, scores=scores)
+        if pictures is not None:
+            right = [mine == theirs for mine, theirs in zip(predicted, expected, strict=True)]
+            _draw(Path(pictures), classification_metrics.confusion(predicted, expected), scores, right)
+    return {
+        **measured,
+        "examples": len(expected),
+        "truncated": sum(answer.truncated for answer in answers),
         "seconds": seconds,
     }
 
@@ -158,15 +210,12 @@ def _in_bio(expected: list[list[str]], run: TaggerRun, text: TaggingText) -> lis
     return [tags.convert(sentence, source=source or "bio", target="bio")[0] for sentence in expected]
 
 
-def _draw(folder: Path, predicted: Tags, expected: Tags, scores: Sequence[Sequence[float]]) -> None:
+def _draw(
+    folder: Path, confusion: tuple[list[str], np.ndarray], scores: Sequence[float], right: Sequence[bool]
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    labels, matrix = tagging_metrics.confusion(predicted, expected)
-    plots.confusion_matrix(labels, matrix, folder / "confusion_matrix.png")
-    right = [
-        mine == theirs for pair in zip(predicted, expected, strict=True) for mine, theirs in zip(*pair, strict=True)
-    ]
-    bins = tagging_metrics.calibration_bins(list(itertools.chain.from_iterable(scores)), right)
-    plots.reliability_diagram(*bins, folder / "reliability.png")
+    plots.confusion_matrix(*confusion, folder / "confusion_matrix.png")
+    plots.reliability_diagram(*calibration.calibration_bins(scores, right), folder / "reliability.png")
 
 
 def _comparable(texts: Sequence[str], ignore_pattern: str | None, lowercase: bool) -> list[str]:

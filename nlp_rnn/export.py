@@ -16,12 +16,13 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from nlp_rnn import folders, parity, store
-from nlp_rnn.families import TranslationText
+from nlp_rnn.families import ClassificationText, TranslationText
 from nlp_rnn.jobs import ExportRun
+from nlp_rnn.models.classification import ClassificationModule
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
 
-Module = TranslationModule | TaggingModule
+Module = TranslationModule | TaggingModule | ClassificationModule
 
 _SAMPLES = 32
 # Bytes, well above what a graph with its tokenizers takes.
@@ -50,8 +51,9 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
     Args:
         path: The model directory.
         **settings: What the graph fixes, as the fields of `nlp_rnn.ExportRun`:
-            of a translator its search, of a tagger `maximum_length`. What is
-            not given, or None, stays as the model was trained with.
+            of a translator its search, of a tagger `maximum_length`, of a
+            classifier also `threshold`. What is not given, or None, stays as
+            the model was trained with.
 
     Returns:
         The version folder; all settings are in its `assets.extra/settings.json`.
@@ -108,6 +110,15 @@ def build_module(stored: store.StoredModel, fixed: Mapping[str, Any]) -> Module:
         return TranslationModule(
             network=stored.network, source_tokenizer=texts.source, target_tokenizer=texts.target, **fixed
         )
+    if isinstance(stored.text, ClassificationText):
+        labelled = stored.text
+        return ClassificationModule(
+            network=stored.network,
+            reader=labelled.reader,
+            labels=labelled.labels,
+            temperature=labelled.temperature,
+            **fixed,
+        )
     words = stored.text
     return TaggingModule(
         network=stored.network, reader=words.reader, tags=words.tags, spans=words.scheme is not None, **fixed
@@ -161,6 +172,10 @@ def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, An
             return parity.check(
                 folder, module.signatures, _translation_inputs(samples), parity.translation_tie, alternatives="n_best"
             )
+        if isinstance(module, ClassificationModule):
+            return parity.check(
+                folder, module.signatures, _classification_inputs(module, samples), parity.classification_tie
+            )
         return parity.check(folder, module.signatures, _tagging_inputs(samples), parity.tagging_tie)
     except parity.ParityError as error:
         raise ExportError(f"Export refused: {error}") from error
@@ -170,6 +185,17 @@ def _translation_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[
     texts = [_spelt(sample["source"]) for sample in samples] or list(_BUILT_IN)
     batches: list[parity.Inputs] = [{"text": [*texts, *_EDGES]}, {"text": []}]
     return dict.fromkeys(("serving_default", "n_best", "explain"), batches)
+
+
+def _classification_inputs(
+    module: ClassificationModule, samples: Sequence[Mapping[str, Any]]
+) -> dict[str, list[parity.Inputs]]:
+    names = ["text", "text_pair"][: module.network.arguments["texts"]]
+    whole: dict[str, list[str]] = {}
+    for name in names:
+        texts = [_spelt(sample[name]) for sample in samples if name in sample] or list(_BUILT_IN)
+        whole[name] = [*texts, *_EDGES]
+    return dict.fromkeys(module.signatures, [whole, {name: [] for name in names}])
 
 
 def _tagging_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:

@@ -15,17 +15,19 @@ import tensorflow as tf
 
 from nlp_rnn import tags, text, words
 from nlp_rnn.config import ConfigError
-from nlp_rnn.jobs import TaggerRun, TranslatorRun
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
+from nlp_rnn.models.classifier import Classifier
 from nlp_rnn.models.tagger import TagConstraints, Tagger
-from nlp_rnn.models.tagging import WordReader
 from nlp_rnn.models.translator import Translator
+from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
 from nlp_rnn.tags import Scheme
 
 _SHARED, _SOURCE, _TARGET = "tokenizer", "source_tokenizer", "target_tokenizer"
 _WORDS, _SUBWORDS, _TAGS = "words", "subwords", "tags.json"
+_LABELS = "labels.json"
 
-Run = TranslatorRun | TaggerRun
+Run = TranslatorRun | TaggerRun | ClassifierRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,51 @@ class TaggingText:
         return cls(reader=reader, tags=known, scheme=scheme, vector_size=vector_size)
 
 
-Text = TranslationText | TaggingText
+@dataclass(frozen=True, kw_only=True)
+class ClassificationText:
+    """A classifier's reader and labels.
+
+    Attributes:
+        reader: Turns texts into inputs.
+        labels: All labels, in the order of the network's.
+        vector_size: Width of the pre-trained vectors; 0 if there are none.
+        temperature: What the network's scores are divided by; above 0.
+    """
+
+    reader: TextReader
+    labels: tuple[str, ...]
+    vector_size: int = 0
+    temperature: float = 1.0
+
+    def save(self, folder: Path) -> None:
+        """Writes the words or the tokenizer, and the labels."""
+        if isinstance(self.reader, SplitTextReader):
+            self.reader.words.features.save(folder / _WORDS)
+        else:
+            self.reader.tokenizer.save(folder / _SHARED)
+        described = {"labels": self.labels, "vector_size": self.vector_size, "temperature": self.temperature}
+        (folder / _LABELS).write_text(json.dumps(described, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "ClassificationText":
+        """Reads what `save` wrote."""
+        _require(folder, _LABELS)
+        try:
+            described = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
+            labels, temperature = tuple(described["labels"]), float(described["temperature"])
+            vector_size = int(described["vector_size"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{folder / _LABELS} is broken ({error!r}): copy it again, or train again.") from error
+        reader: TextReader
+        if (folder / _WORDS).is_dir():
+            reader = SplitTextReader(WordReader(features=words.load(folder / _WORDS)))
+        else:
+            _require(folder, _SHARED)
+            reader = TokenizedTextReader(text.load(folder / _SHARED))
+        return cls(reader=reader, labels=labels, vector_size=vector_size, temperature=temperature)
+
+
+Text = TranslationText | TaggingText | ClassificationText
 
 
 def build_translator(
@@ -155,6 +201,51 @@ def build_tagger(
     )
 
 
+def build_classifier(
+    run: ClassifierRun,
+    texts: ClassificationText,
+    *,
+    precision: str = "float32",
+    training_path: TrainingPath = "portable",
+) -> Classifier:
+    """Builds the classifier that a configuration describes, its weights new and its vectors zero.
+
+    Args:
+        run: The sizes.
+        texts: Its reader and labels.
+        precision: Number format of the products, as `TrainingConfig.precision`.
+        training_path: How training computes, see `nlp_rnn.layers.LSTM`.
+    """
+    sizes = asdict(run.model)
+    del sizes["threshold"]
+    characters = {name: sizes.pop(name) for name in sizes.copy() if name.startswith("character_")}
+    width = sizes.pop("embedding_size")
+    if isinstance(texts.reader, SplitTextReader):
+        features = texts.reader.words.features
+        embedding = {
+            "word_vocabulary_size": features.word_vocabulary_size,
+            "vector_vocabulary_size": features.vocabulary_size,
+            "vector_size": texts.vector_size,
+            "character_vocabulary_size": features.character_vocabulary_size,
+            "shapes": words.SHAPES,
+            "subword_vocabulary_size": 0,
+            "word_size": width,
+            "shape_size": 0,
+            **characters,
+        }
+    else:
+        embedding = {"vocabulary_size": texts.reader.tokenizer.vocabulary_size, "embedding_size": width}
+    return Classifier(
+        classes=len(texts.labels),
+        texts=1 if run.data.text_pair_column is None else 2,
+        multi_label=run.data.multi_label,
+        embedding=embedding,
+        training_path=training_path,
+        dtype=keras.DTypePolicy(precision),
+        **sizes,
+    )
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of model.
@@ -175,6 +266,7 @@ class Family:
 FAMILIES = (
     Family("translator", TranslatorRun, TranslationText.load, build_translator),
     Family("tagger", TaggerRun, TaggingText.load, build_tagger),
+    Family("classifier", ClassifierRun, ClassificationText.load, build_classifier),
 )
 
 

@@ -17,6 +17,7 @@ from nlp_rnn.config import (
     WordsConfig,
     require,
 )
+from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,36 @@ class TaggerRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassifierRun:
+    """Everything a classifier's training needs to know.
+
+    Attributes:
+        output: The model directory to write.
+        data: Where the examples come from.
+        reading: How text is read.
+        batching: How examples are put together. `longest_example` leaves
+            nothing out here: `maximum_length` cuts.
+        model: The network's sizes.
+        training: How the parameters are learned.
+        samples: Keep held-out examples in the model directory, for the
+            checks of its exports (`--no-samples` keeps all text out).
+    """
+
+    output: str
+    data: DataConfig = field(default_factory=DataConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    batching: BatchConfig = field(default_factory=lambda: BatchConfig(batch_size=32, bucket_width=8))
+    model: ClassifierConfig = field(default_factory=ClassifierConfig)
+    training: ClassifierTrainingConfig = field(default_factory=ClassifierTrainingConfig)
+    samples: bool = True
+
+    def __post_init__(self) -> None:
+        require(bool(self.output), "output", self.output, "the path of a model directory")
+        if self.data.multi_label and self.training.class_weights == "balanced":
+            raise ConfigError("class_weights are for examples with one label: leave them out with multi_label.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateRun:
     """Everything the evaluation of a model on a test set needs to know.
 
@@ -86,8 +117,9 @@ class EvaluateRun:
             a translator's hypotheses and references before the error rates
             are computed.
         predictions: A file to write what was predicted to, an example a line:
-            a translation, or a sentence's tags separated by spaces.
-        pictures: A folder for a tagger's confusion matrix and reliability diagram.
+            a translation, a sentence's tags separated by spaces, or a label.
+        pictures: A folder for the confusion matrix and the reliability diagram
+            of a tagger or classifier.
         batch_size: Examples given to the model at once.
     """
 
@@ -139,7 +171,7 @@ class ExportRun:
     """Everything a new export of a stored model needs to know.
 
     Settings that are not given stay as the model was trained with. All but
-    `maximum_length` are for translators alone.
+    `maximum_length` are for translators, `threshold` for classifiers alone.
 
     Attributes:
         model: The model directory; the export becomes its next version.
@@ -149,6 +181,7 @@ class ExportRun:
         minimum_length: Fewest tokens of a translation.
         maximum_length: Most tokens read from a text, and written to a translation.
         n_best: Translations returned by the `n_best` signature.
+        threshold: Probability from which on a label of several is selected.
     """
 
     model: str
@@ -158,11 +191,12 @@ class ExportRun:
     minimum_length: int | None = None
     maximum_length: int | None = None
     n_best: int | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model", self.model, "the path of a model directory")
 
-    def fixed(self, trained_with: "TranslatorRun | TaggerRun") -> dict[str, float | int]:
+    def fixed(self, trained_with: "TranslatorRun | TaggerRun | ClassifierRun") -> dict[str, float | int]:
         """Returns what the graph fixes: the model's own settings with those given here in their place.
 
         Raises:
@@ -171,9 +205,19 @@ class ExportRun:
         """
         names = [item.name for item in dataclasses.fields(self) if item.name != "model"]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if isinstance(trained_with, TranslatorRun):
-            return dataclasses.asdict(dataclasses.replace(trained_with.search, **given))
-        strange = sorted(given.keys() - {"maximum_length"})
+        kinds: dict[type, tuple[str, dict[str, list[str]]]] = {
+            TranslatorRun: ("translator", {"search": [item.name for item in dataclasses.fields(SearchConfig)]}),
+            TaggerRun: ("tagger", {"words": ["maximum_length"]}),
+            ClassifierRun: ("classifier", {"reading": ["maximum_length"], "model": ["threshold"]}),
+        }
+        name, groups = kinds[type(trained_with)]
+        fixed: dict[str, float | int] = {}
+        for group, own in groups.items():
+            changed = dataclasses.replace(
+                getattr(trained_with, group), **{key: value for key, value in given.items() if key in own}
+            )
+            fixed |= {key: getattr(changed, key) for key in own}
+        strange = sorted(given.keys() - fixed.keys())
         if strange:
-            raise ConfigError(f"{', '.join(strange)}: a tagger has no such setting; maximum_length is its only one.")
-        return {"maximum_length": dataclasses.replace(trained_with.words, **given).maximum_length}
+            raise ConfigError(f"{', '.join(strange)}: a {name} has no such setting; it has {', '.join(sorted(fixed))}.")
+        return fixed

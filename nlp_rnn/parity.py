@@ -155,6 +155,18 @@ def tagging_tie(live: Row, served: Row, alternatives: Row) -> bool:
     return all(key == "tags" or key.startswith("entity_") for key in apart)
 
 
+def classification_tie(live: Row, served: Row, alternatives: Row) -> bool:
+    """Tells whether only the choice differs, between labels that are nearly equally probable."""
+    del alternatives
+    apart = {key for key in live if not close(live[key], served.get(key))}
+    if live.keys() != served.keys() or not apart <= {"label", "selected"}:
+        return False
+    if "selected" in apart:
+        return True  # the probabilities are equal, and one of them is that close to the threshold
+    probabilities = dict(zip(served["labels"], served["probabilities"], strict=False))
+    return close(probabilities.get(served["label"], 0.0), served["score"])
+
+
 def _hypotheses(row: Row) -> Iterator[tuple[str, float]]:
     if "translations" in row:
         return zip(row["translations"], row["scores"], strict=True)

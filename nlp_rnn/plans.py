@@ -38,6 +38,10 @@ class Lengths:
     source: np.ndarray
     target: np.ndarray
 
+    def at_most(self, longest: int) -> "Lengths":
+        """Returns the lengths of texts that are cut after so many tokens."""
+        return Lengths(source=np.minimum(self.source, longest), target=np.minimum(self.target, longest))
+
 
 class Shape(NamedTuple):
     """The shape of a batch; lengths include EOS and padding."""

@@ -12,8 +12,9 @@ import tensorflow as tf
 from nlp_rnn import corpora, plots, store, training
 from nlp_rnn.export import export_model
 from nlp_rnn.families import Run
-from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.jobs import TaggerRun, TranslatorRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
+from nlp_rnn.tasks.classification import ClassificationTask
 from nlp_rnn.tasks.tagging import TaggingTask
 from nlp_rnn.tasks.translation import TranslationTask
 
@@ -60,13 +61,13 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     task = _prepare(run)
     _log.info("%s parameters.", f"{task.network.count_params():,}")
     history = training.train(task.set_up(), run.training, callbacks=callbacks)
-    metrics = task.validator()()
+    text, metrics = task.finish()
     samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
     store.save(
         run.output,
         config=run,
         network=task.network,
-        text=task.text,
+        text=text,
         metrics=metrics,
         history=history,
         samples=samples.to_list(),
@@ -76,14 +77,20 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
 
 
-def _prepare(run: Run) -> TranslationTask | TaggingTask:
-    translating = isinstance(run, TranslatorRun)
-    corpus = corpora.load(run.data, "translation" if translating else "tagging")
+def _prepare(run: Run) -> TranslationTask | TaggingTask | ClassificationTask:
+    kind: corpora.Task = "classification"
+    if isinstance(run, TranslatorRun):
+        kind = "translation"
+    elif isinstance(run, TaggerRun):
+        kind = "tagging"
+    corpus = corpora.load(run.data, kind)
     for note in corpus.notes:
         _log.info("%s", note)
     if isinstance(run, TranslatorRun):
         return TranslationTask.prepare(run, corpus, _training_path())
-    return TaggingTask.prepare(run, corpus, _training_path())
+    if isinstance(run, TaggerRun):
+        return TaggingTask.prepare(run, corpus, _training_path())
+    return ClassificationTask.prepare(run, corpus, _training_path())
 
 
 def _training_path() -> TrainingPath:

@@ -14,6 +14,8 @@ import tensorflow_text  # noqa: F401  (its import registers the operations)
 
 # The signature that no other family has, and what answers with it.
 _FAMILIES = {"n_best": "translator", "tokens": "tagger"}
+# A classifier may have no signature of its own, but this output.
+_PROBABILITIES = "probabilities"
 # What stands for "no such translation" is far below any real score.
 _LEAST_SCORE = -1e29
 
@@ -110,6 +112,39 @@ class Tagging:
     truncated: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """A text's label, or labels.
+
+    Attributes:
+        labels: The most probable label alone; where several can be right, all that were selected.
+        score: The most probable label's probability.
+        probabilities: The probability of each label.
+        truncated: A text had more tokens than the export's `maximum_length`,
+            and only so many were read.
+    """
+
+    labels: tuple[str, ...]
+    score: float
+    probabilities: dict[str, float]
+    truncated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A text's label, with what the decision leaned on.
+
+    Attributes:
+        classification: The answer.
+        tokens: What was read of the text.
+        attention: What each token weighs; together 1.
+    """
+
+    classification: Classification
+    tokens: tuple[str, ...]
+    attention: tuple[float, ...]
+
+
 class Predictor:
     """Answers with an exported model.
 
@@ -120,7 +155,7 @@ class Predictor:
 
     Attributes:
         folder: The version folder that was loaded.
-        family: `translator` or `tagger`.
+        family: `translator`, `tagger` or `classifier`.
 
     Raises:
         FileNotFoundError: The path holds no SavedModel.
@@ -136,13 +171,24 @@ class Predictor:
         self._model = tf.saved_model.load(str(self.folder))
         signatures = set(self._model.signatures)
         family = next((family for own, family in _FAMILIES.items() if own in signatures), None)
+        if _PROBABILITIES in getattr(self._model.signatures.get("serving_default"), "structured_outputs", {}):
+            family = "classifier"
         if family is None or "serving_default" not in signatures:
             raise ValueError(f"{self.folder} is no model of this package: its signatures are {sorted(signatures)}.")
         self.family = family
 
-    def predict(self, texts: Sequence[str | bytes]) -> list[Translation] | list[Tagging]:
-        """Returns the best translation of each text, or its words with their tags."""
+    def predict(
+        self, texts: Sequence[str | bytes], *, pairs: Sequence[str | bytes] | None = None
+    ) -> list[Translation] | list[Tagging] | list[Classification]:
+        """Returns the best translation of each text, its words with their tags, or its labels.
+
+        Args:
+            texts: The texts.
+            pairs: The second text of each example, for a classifier of pairs.
+        """
         encoded = _encoded(texts)
+        if self.family == "classifier" or pairs is not None:
+            return self._each("serving_default", self._texts(encoded, pairs), _classification)
         if self.family == "translator":
             return self._each("serving_default", {"text": encoded}, _translation)
         answers = self._each("serving_default", {"text": encoded}, dict)
@@ -160,9 +206,31 @@ class Predictor:
         """Returns each text's translations, best first: as many as the export was made for, or all there are."""
         return self._each("n_best", {"text": _encoded(texts)}, _translations)
 
-    def explain(self, texts: Sequence[str | bytes]) -> list[Explanation]:
-        """Returns each text's best translation and the attention it was written with."""
+    def explain(
+        self, texts: Sequence[str | bytes], *, pairs: Sequence[str | bytes] | None = None
+    ) -> list[Explanation] | list[Evidence]:
+        """Returns each text's best translation or labels, with the attention behind it.
+
+        Args:
+            texts: The texts.
+            pairs: The second text of each example, for a classifier of pairs.
+        """
+        if self.family == "classifier" or pairs is not None:
+            return self._each("explain", self._texts(_encoded(texts), pairs), _evidence)
         return self._each("explain", {"text": _encoded(texts)}, _explanation)
+
+    def _texts(self, texts: list[bytes], pairs: Sequence[str | bytes] | None) -> dict[str, list[Any]]:
+        """Returns the inputs of a classifier, if they are as many as it wants."""
+        wanted = "text_pair" in self._model.signatures["serving_default"].structured_input_signature[1]
+        if wanted != (pairs is not None):
+            raise ValueError(
+                f"{self.folder} reads {'pairs of texts: give' if wanted else 'single texts: leave out'} pairs."
+            )
+        if pairs is None:
+            return {"text": texts}
+        if len(pairs) != len(texts):
+            raise ValueError(f"pairs must be as many as the {len(texts)} texts, not {len(pairs)}.")
+        return {"text": texts, "text_pair": _encoded(pairs)}
 
     def _each(self, signature: str, inputs: dict[str, list[Any]], read: Callable[[Row], Result]) -> list[Result]:
         if signature not in self._model.signatures:
@@ -239,6 +307,30 @@ def _explanation(row: Row) -> Explanation:
         source_tokens=tuple(map(_decode, row["source_tokens"][:read])),
         target_tokens=tuple(map(_decode, row["target_tokens"][:written])),
         attention=tuple(map(tuple, row["attention"][:written, :read].tolist())),
+    )
+
+
+def _classification(row: Row) -> Classification:
+    names, probabilities = [_decode(label) for label in row["labels"]], row["probabilities"].tolist()
+    chosen = (
+        [_decode(row["label"])]
+        if "label" in row
+        else [name for name, selected in zip(names, row["selected"], strict=True) if selected]
+    )
+    return Classification(
+        labels=tuple(chosen),
+        score=max(probabilities),
+        probabilities=dict(zip(names, probabilities, strict=True)),
+        truncated=bool(row["truncated"]),
+    )
+
+
+def _evidence(row: Row) -> Evidence:
+    count = int(row["lengths"])
+    return Evidence(
+        classification=_classification(row),
+        tokens=tuple(map(_decode, row["tokens"][:count])),
+        attention=tuple(row["attention"][:count].tolist()),
     )
 
 

@@ -6,7 +6,7 @@ not predicted; it counts as an error like any other.
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from seqeval.metrics.v1 import precision_recall_fscore_support
@@ -14,25 +14,11 @@ from seqeval.scheme import IOB2, IOBES, Entities
 from sklearn import metrics
 
 from nlp_rnn import tags
+from nlp_rnn.calibration import expected_calibration_error
+from nlp_rnn.classification_metrics import class_figures, figures, summary
 from nlp_rnn.tags import Scheme
 
 Tags = Sequence[Sequence[str]]
-
-BINS = 15  # of confidence; as in Guo et al. (2017)
-
-
-class Calibration(NamedTuple):
-    """How often predictions of a like confidence are right, bin by bin.
-
-    Attributes:
-        confidence: float64 (bins,). Mean score of the bin; NaN in an empty one.
-        accuracy: float64 (bins,). Share of right ones; NaN in an empty bin.
-        counts: int64 (bins,).
-    """
-
-    confidence: np.ndarray
-    accuracy: np.ndarray
-    counts: np.ndarray
 
 
 def tagging_metrics(
@@ -85,7 +71,9 @@ def tagging_metrics(
         "out_of_vocabulary_accuracy": float(correct[is_unseen].mean()) if is_unseen.any() else None,
         "expected_calibration_error": expected_calibration_error(_flat(scores), correct),
     }
-    return measured | (_of_tags(predicted, expected) if scheme is None else _of_spans(predicted, expected, scheme))
+    return measured | (
+        class_figures(_flat(predicted), _flat(expected)) if scheme is None else _of_spans(predicted, expected, scheme)
+    )
 
 
 def confusion(predicted: Tags, expected: Tags) -> tuple[list[str], np.ndarray]:
@@ -104,60 +92,6 @@ def confusion(predicted: Tags, expected: Tags) -> tuple[list[str], np.ndarray]:
     return labels, metrics.confusion_matrix(left, right, labels=labels)
 
 
-def calibration_bins(scores: Sequence[float], correct: Sequence[bool], bins: int = BINS) -> Calibration:
-    """Sorts predictions into bins of equal width by their scores.
-
-    Args:
-        scores: Confidence in each prediction, between 0 and 1; what rounding
-            left slightly outside is moved to the border.
-        correct: Whether each is right.
-        bins: How many. Bin m of M takes scores above (m - 1) / M, up to m / M;
-            the first one takes 0 as well.
-
-    Raises:
-        ValueError: A score is no number, or far from 0 to 1; or there is not
-            one for each prediction.
-    """
-    confidences, right = np.asarray(scores, np.float64), np.asarray(correct, np.float64)
-    if confidences.shape != right.shape:
-        raise ValueError(f"Expected one score for each prediction, not {confidences.size} for {right.size}.")
-    if not np.all((confidences > -1e-3) & (confidences < 1 + 1e-3)):
-        wrong = confidences[~((confidences > -1e-3) & (confidences < 1 + 1e-3))][0]
-        raise ValueError(f"Expected scores between 0 and 1, not {wrong}. Give probabilities.")
-    confidences = np.clip(confidences, 0.0, 1.0)
-    places = np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidences, side="left")
-    count = np.bincount(places, minlength=bins)
-    sums = (np.bincount(places, weights=values, minlength=bins) for values in (confidences, right))
-    confidence, accuracy = (np.where(count > 0, total / np.maximum(count, 1), np.nan) for total in sums)
-    return Calibration(confidence, accuracy, count)
-
-
-def expected_calibration_error(scores: Sequence[float], correct: Sequence[bool], bins: int = BINS) -> float:
-    """Returns how far confidence is from accuracy on average.
-
-    Over the bins of `calibration_bins`, each weighted by its share of all
-    predictions, the mean of |accuracy - mean score|.
-
-    Raises:
-        ValueError: There are no predictions, or as `calibration_bins`.
-
-    Reference:
-        Guo et al. (2017), "On Calibration of Modern Neural Networks", equation
-        3. arXiv:1706.04599
-    """
-    confidence, accuracy, count = calibration_bins(scores, correct, bins)
-    if not count.sum():
-        raise ValueError("Expected at least one prediction to measure, not none.")
-    return float(np.nansum(count * np.abs(accuracy - confidence)) / count.sum())
-
-
-def _of_tags(predicted: Tags, expected: Tags) -> dict[str, Any]:
-    left, right = _flat(expected), _flat(predicted)
-    labels = sorted({*left, *right})
-    columns = metrics.precision_recall_fscore_support(left, right, labels=labels, zero_division=0)
-    return _summary({label: _figures(*row) for label, *row in zip(labels, *columns, strict=True)})
-
-
 def _of_spans(predicted: Tags, expected: Tags, scheme: Scheme) -> dict[str, Any]:
     sides = [[_strict(tagged, scheme) for tagged in side] for side in (expected, predicted)]
     strict = IOBES if scheme == "iobes" else IOB2
@@ -165,9 +99,9 @@ def _of_spans(predicted: Tags, expected: Tags, scheme: Scheme) -> dict[str, Any]
     options = {"scheme": strict, "zero_division": 0, "entities_true": found[0], "entities_pred": found[1]}
     labels = sorted(found[0].unique_tags | found[1].unique_tags)  # the order of seqeval's rows
     columns = precision_recall_fscore_support(*sides, average=None, **options)
-    classes = {label: _figures(*row) for label, *row in zip(labels, *columns, strict=True)}
-    overall = _figures(*precision_recall_fscore_support(*sides, average="micro", **options))
-    return {name: overall[name] for name in ("precision", "recall", "f1")} | _summary(classes)
+    classes = {label: figures(*row) for label, *row in zip(labels, *columns, strict=True)}
+    overall = figures(*precision_recall_fscore_support(*sides, average="micro", **options))
+    return {name: overall[name] for name in ("precision", "recall", "f1")} | summary(classes)
 
 
 def _strict(tagged: Sequence[str], scheme: Scheme) -> list[str]:
@@ -177,21 +111,6 @@ def _strict(tagged: Sequence[str], scheme: Scheme) -> list[str]:
     prefixes = {(tags.split(tag) or ("", ""))[0] for tag in tagged}
     foreign = prefixes - set("OBIES" if scheme == "iobes" else "OBI")
     return tags.convert(tagged, source=scheme, target=scheme)[0] if foreign else list(tagged)
-
-
-def _figures(precision: Any, recall: Any, f1: Any, support: Any) -> dict[str, float]:
-    """Returns Python's own numbers, which JSON knows."""
-    return {"precision": float(precision), "recall": float(recall), "f1": float(f1), "support": int(support)}
-
-
-def _summary(classes: dict[str, dict[str, float]]) -> dict[str, Any]:
-    values = [figures["f1"] for figures in classes.values()]
-    weights = [figures["support"] for figures in classes.values()]
-    return {
-        "macro_f1": float(np.mean(values)) if values else 0.0,
-        "weighted_f1": float(np.average(values, weights=weights)) if sum(weights) else 0.0,
-        "per_class": classes,
-    }
 
 
 def _flat(nested: Sequence[Sequence[Any]]) -> list[Any]:

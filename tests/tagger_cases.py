@@ -11,7 +11,7 @@ from nlp_rnn.config import TaggerConfig, WordsConfig
 from nlp_rnn.families import TaggingText
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.models.tagger import Tagger
-from nlp_rnn.models.tagging import WordReader
+from nlp_rnn.reading import WordReader
 from nlp_rnn.words import WordFeatures
 
 WORDS = ("the", "in", "anna", "lives", "new", "york", ".", "smith")

@@ -14,7 +14,7 @@ from nlp_rnn import words
 from nlp_rnn.config import ConfigError, TextConfig, TranslatorConfig
 from nlp_rnn.families import FAMILIES, TaggingText, TranslationText, build_tagger, build_translator, family_of
 from nlp_rnn.jobs import TranslatorRun
-from nlp_rnn.models.tagging import WordReader
+from nlp_rnn.reading import WordReader
 from nlp_rnn.text import CharacterTokenizer, Normalizer
 
 SIZES = TranslatorConfig(embedding_size=8, encoder_size=6, decoder_size=10, attention_size=4)

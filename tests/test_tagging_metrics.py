@@ -12,7 +12,8 @@ from seqeval.scheme import IOB2, IOBES
 from sklearn.metrics import f1_score
 
 from nlp_rnn import tags
-from nlp_rnn.tagging_metrics import calibration_bins, confusion, expected_calibration_error, tagging_metrics
+from nlp_rnn.calibration import calibration_bins, expected_calibration_error
+from nlp_rnn.tagging_metrics import confusion, tagging_metrics
 from nlp_rnn.tags import Scheme
 
 

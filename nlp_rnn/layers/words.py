@@ -71,8 +71,9 @@ class WordEncoder(MaskedLayer):
         self.word_vocabulary_size = word_vocabulary_size
         self.width = word_size + shape_size + vector_size
         self.word_embedding = _embedding(word_vocabulary_size, word_size, "word_embedding", policy)
-        self.shape_embedding = _embedding(shapes, shape_size, "shape_embedding", policy)
-        self.vectors = self.subword_embedding = self.character_encoder = None
+        self.shape_embedding = self.vectors = self.subword_embedding = self.character_encoder = None
+        if shape_size:
+            self.shape_embedding = _embedding(shapes, shape_size, "shape_embedding", policy)
         if vector_size:
             self.vectors = _embedding(vector_vocabulary_size, vector_size, "vectors", policy, trainable=False)
         if subword_vocabulary_size:
@@ -93,17 +94,23 @@ class WordEncoder(MaskedLayer):
 
     def call(self, inputs: dict[str, tf.Tensor], *, training: bool = False) -> tf.Tensor:
         """Reads a batch; see the class."""
-        positions = inputs["positions"]
-        words = tf.gather(inputs["words"], positions)
+        features = [self.word_embedding(self.numbers(inputs))]
+        if distinct := self._distinct_features(inputs, training):
+            features.append(tf.gather(tf.concat(distinct, axis=-1), inputs["positions"]))
+        return tf.concat(features, axis=-1)
+
+    def numbers(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns the words that have a trained embedding by their numbers, int32 (batch, time); others are unknown."""
+        words = tf.gather(inputs["words"], inputs["positions"])
         if "unknown" in inputs:
             words = tf.where(inputs["unknown"], _UNKNOWN, words)
-        trained = tf.where(words < self.word_vocabulary_size, words, _UNKNOWN)
-        distinct = tf.concat(self._distinct_features(inputs, training), axis=-1)
-        return tf.concat([self.word_embedding(trained), tf.gather(distinct, positions)], axis=-1)
+        return tf.where(words < self.word_vocabulary_size, words, _UNKNOWN)
 
     def _distinct_features(self, inputs: dict[str, tf.Tensor], training: bool) -> list[tf.Tensor]:
         """Returns what depends on a word alone: tensors of (words, features)."""
-        features = [self.shape_embedding(inputs["shapes"])]
+        features = []
+        if self.shape_embedding is not None:
+            features.append(self.shape_embedding(inputs["shapes"]))
         if self.vectors is not None:
             features.append(self.vectors(inputs["words"]))
         if self.subword_embedding is not None:

@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.models.tagger import Tagger
+from nlp_rnn.reading import WordReader
 from nlp_rnn.splitting import split_words
-from nlp_rnn.text import PAD, Tokenizer
-from nlp_rnn.words import WordFeatures
 
 Answer = dict[str, tf.Tensor]
 
@@ -20,31 +19,6 @@ _TEXT = tf.TensorSpec([None], tf.string, name="text")
 _TOKENS = tf.TensorSpec([None, None], tf.string, name="tokens")
 _LENGTHS = tf.TensorSpec([None], tf.int32, name="lengths")
 _OUTSIDE = "O"
-
-
-class WordReader(tf.Module):
-    """Words as a tagger's inputs, the same way in training and in an export.
-
-    Args:
-        features: The vocabulary, characters and shapes of words.
-        subwords: Cuts words into pieces, if the network reads them.
-    """
-
-    def __init__(self, *, features: WordFeatures, subwords: Tokenizer | None = None):
-        super().__init__()
-        self.features = features
-        self.subwords = subwords
-
-    def __call__(self, tokens: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns the inputs of `Tagger` for words string (b, t), "" at padding."""
-        distinct, positions = tf.unique(tf.reshape(tokens, [-1]))
-        inputs = {**self.features.encode(distinct), "positions": tf.reshape(positions, tf.shape(tokens))}
-        # No further than the longest of these words: recurrent readers would go on to the longest possible one.
-        longest = tf.reduce_max(tf.math.count_nonzero(inputs["characters"], axis=1, dtype=tf.int32), keepdims=True)
-        inputs["characters"] = inputs["characters"][:, : tf.maximum(longest[0], 1)]
-        if self.subwords is not None:
-            inputs["subwords"] = tf.cast(self.subwords.tokenize(distinct).to_tensor(PAD), tf.int32)
-        return inputs
 
 
 class SpanTags(NamedTuple):

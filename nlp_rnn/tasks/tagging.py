@@ -17,15 +17,14 @@ from nlp_rnn.families import TaggingText, build_tagger
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.tagger import Tagger
-from nlp_rnn.models.tagging import WordReader
 from nlp_rnn.plans import BatchPlan
+from nlp_rnn.reading import WordReader
 from nlp_rnn.tagging_metrics import tagging_metrics
 from nlp_rnn.tags import Scheme
-from nlp_rnn.text import EOS
+from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
 from nlp_rnn.training import Objective, Training
-from nlp_rnn.vectors import read_vectors
 from nlp_rnn.vocabularies import train_tokenizer
-from nlp_rnn.words import WordFeatures, learn_features
+from nlp_rnn.words import learn_features
 
 _log = logging.getLogger(__name__)
 
@@ -63,12 +62,17 @@ class TaggingTask:
             _log.warning("%d tags that %s does not allow were repaired.", train_repairs + validation_repairs, source)
         # A tag that the training set lacks is never right, but has its place among those of the validation set.
         known = tuple(tags.closure((tag for rows in (train, validation) for tag in _flat(rows, "tags")), scheme=scheme))
-        words, matrix = _vectors(run, corpus.train)
+        words, matrix = vectors_of(
+            _flat(corpus.train, "tokens"),
+            path=run.words.vectors,
+            lowercase=run.words.lowercase,
+            most=run.words.vector_words,
+        )
         reader = _reader(run, corpus.train, words)
         text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=matrix.shape[1])
         network = build_tagger(run, text, precision=run.training.precision, training_path=training_path)
         if network.words.vectors is not None:
-            network.words.vectors.set_weights([_placed(words, matrix, reader.features)])
+            network.words.vectors.set_weights([place_vectors(words, matrix, reader.features)])
         return cls(
             run=run,
             corpus=corpus,
@@ -123,6 +127,10 @@ class TaggingTask:
 
         return objective
 
+    def finish(self) -> tuple[TaggingText, dict[str, Any]]:
+        """Returns what stands between text and network, and the validation metrics."""
+        return self.text, self.validator()()
+
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the tags on the validation set."""
         batches = batching.tagging_evaluation_batches(
@@ -175,26 +183,13 @@ def _spelled(dataset: datasets.Dataset, source: Scheme | None, target: Scheme | 
         repaired += count
         return {"tags": converted}
 
-    return _mapped(dataset, convert), repaired
+    return mapped(dataset, convert), repaired
 
 
 def _numbered(dataset: datasets.Dataset, known: Sequence[str]) -> datasets.Dataset:
     numbers = {tag: number for number, tag in enumerate(known)}
     features = datasets.Features({**dataset.features, "tags": datasets.List(datasets.Value("int32"))})
-    return _mapped(dataset, lambda row: {"tags": [numbers[tag] for tag in row["tags"]]}, features)
-
-
-def _mapped(
-    dataset: datasets.Dataset, change: Callable[[dict[str, Any]], dict[str, Any]], features: Any = None
-) -> datasets.Dataset:
-    """Changes every row, on the disk, and without the bars that `datasets` draws over our own."""
-    shown = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        return dataset.map(change, features=features, load_from_cache_file=False)
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+    return mapped(dataset, lambda row: {"tags": [numbers[tag] for tag in row["tags"]]}, features)
 
 
 def _flat(dataset: datasets.Dataset, column: str) -> Iterator[str]:
@@ -206,18 +201,6 @@ def _flat(dataset: datasets.Dataset, column: str) -> Iterator[str]:
 def _sentences(dataset: datasets.Dataset) -> Iterator[list[str]]:
     for rows in dataset.select_columns("tokens").iter(_ROWS_AT_ONCE):
         yield from rows["tokens"]
-
-
-def _vectors(run: TaggerRun, train_set: datasets.Dataset) -> tuple[list[str], np.ndarray]:
-    """Reads the pre-trained vectors of the training words, and of the most frequent others."""
-    if run.words.vectors is None:
-        return [], np.zeros((0, 0), np.float32)
-    needed = set(_flat(train_set, "tokens"))
-    if run.words.lowercase:
-        needed = {word.lower() for word in needed}
-    words, matrix = read_vectors(run.words.vectors, needed=needed, most=run.words.vector_words)
-    _log.info("%d vectors of %d numbers from %s.", len(words), matrix.shape[1], run.words.vectors)
-    return words, matrix
 
 
 def _reader(run: TaggerRun, train_set: datasets.Dataset, further_words: Sequence[str]) -> WordReader:
@@ -233,13 +216,3 @@ def _reader(run: TaggerRun, train_set: datasets.Dataset, further_words: Sequence
         return WordReader(features=features)
     pieces = TextConfig(vocabulary_size=settings.subwords, lowercase=settings.lowercase)
     return WordReader(features=features, subwords=train_tokenizer(map(" ".join, _sentences(train_set)), pieces))
-
-
-def _placed(words: Sequence[str], matrix: np.ndarray, features: WordFeatures) -> np.ndarray:
-    """Returns the vectors by the words' numbers; zeros for words without one."""
-    placed: np.ndarray = np.zeros((features.vocabulary_size, matrix.shape[1]), np.float32)
-    numbers = features.encode(tf.constant(list(words), tf.string))["words"].numpy()
-    # Backwards: of words that become one in lower case, the most frequent stays.
-    placed[numbers[::-1]] = matrix[::-1]
-    placed[: EOS + 1] = 0
-    return placed

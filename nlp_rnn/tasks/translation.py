@@ -94,6 +94,10 @@ class TranslationTask:
 
         return objective
 
+    def finish(self) -> tuple[TranslationText, dict[str, Any]]:
+        """Returns what stands between text and network, and the validation metrics."""
+        return self.text, self.validator()()
+
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss, without smoothing, and the metrics of greedy translations."""
         validation_set = self.corpus.validation

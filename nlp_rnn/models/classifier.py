@@ -1,0 +1,274 @@
+"""The classifier: a few small recurrent networks that vote, and a linear model of neighbouring words beside them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from nlp_rnn.layers.encoder import Cell, RecurrentEncoder
+from nlp_rnn.layers.ngrams import NGramScores
+from nlp_rnn.layers.pooling import Pool, Pooling
+from nlp_rnn.layers.recurrent import Path
+from nlp_rnn.layers.tokens import TokenEmbedding
+from nlp_rnn.layers.words import WordEncoder
+
+Inputs = dict[str, tf.Tensor]
+"""What is read of a text, with its `mask`, bool (batch, time), True = real token."""
+
+
+class Votes(NamedTuple):
+    """What a classifier thinks of a batch.
+
+    Attributes:
+        scores: float32 (members, batch, classes). Unnormalised log-probabilities of each member.
+        attention: float32 (batch, time) of each text, the mean of the members'
+            attention to it; empty without attention pooling.
+    """
+
+    scores: tf.Tensor
+    attention: tuple[tf.Tensor, ...]
+
+
+@keras.saving.register_keras_serializable(package="nlp_rnn")
+class ClassifierMember(keras.layers.Layer):
+    """One recurrent network: embedding, bidirectional encoder, pooling, and a projection to the classes.
+
+    A pair of texts u, v goes through the same network, and what is projected
+    is [u, v, |u - v|, u * v].
+
+    Args:
+        classes: int >= 1. Number of scores.
+        texts: int, 1 or 2. Texts of an example.
+        embedding: arguments of `WordEncoder`, or of `TokenEmbedding`.
+        cell, encoder_size, encoder_layers, residual, pools, attention_size, dropout: see
+            `nlp_rnn.model_config.ClassifierConfig`.
+        training_path: how recurrent layers train, see `LSTM`.
+
+    Reference:
+        Conneau et al. (2017), section 3.1, for the pair. arXiv:1705.02364
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        texts: int,
+        embedding: dict[str, Any],
+        cell: Cell,
+        encoder_size: int,
+        encoder_layers: int,
+        residual: bool,
+        pools: Sequence[Pool],
+        attention_size: int,
+        dropout: float,
+        training_path: Path = "portable",
+        **options: Any,
+    ):
+        super().__init__(**options)
+        policy = self.dtype_policy
+        if "embedding_size" in embedding:
+            self.embedding: Any = TokenEmbedding(**embedding, dtype=policy)
+        else:
+            self.embedding = WordEncoder(**embedding, training_path=training_path, dtype=policy)
+        self.encoder = RecurrentEncoder(
+            units=encoder_size, layers=encoder_layers, cell=cell, residual=residual, dropout=dropout,
+            training_path=training_path, dtype=policy,
+        )  # fmt: skip
+        self.encoder.build((None, None, self.embedding.width))
+        self.pooling = Pooling(pools=pools, attention_size=attention_size, dtype=policy)
+        self.pooling.build((None, None, 2 * encoder_size))
+        self.dropout = keras.layers.Dropout(dropout, dtype=policy)
+        self.projection = keras.layers.Dense(classes, name="projection", dtype=policy)
+        width = 2 * encoder_size * len(self.pooling.pools)
+        self.projection.build((None, width if texts == 1 else 4 * width))
+        self.built = True
+
+    def embed(self, inputs: Inputs, *, training: bool = False) -> tf.Tensor:
+        """Returns the features of a text's tokens, (batch, time, width)."""
+        return self.embedding(inputs, training=training)
+
+    def classify(self, embedded: Sequence[tf.Tensor], *, masks: Sequence[tf.Tensor], training: bool = False) -> Votes:
+        """Returns scores float32 (batch, classes), and the attention to each text, if any."""
+        pooled, attentions = [], []
+        for features, mask in zip(embedded, masks, strict=True):
+            outputs, summary = self.encoder(features, mask=mask, training=training)
+            vector, attention = self.pooling(outputs, summary, mask=mask)
+            pooled.append(vector)
+            attentions.append(attention)
+        if len(pooled) == 2:
+            pooled += [tf.abs(pooled[0] - pooled[1]), pooled[0] * pooled[1]]
+        joined = self.dropout(tf.concat(pooled, axis=-1), training=training)
+        scores = tf.cast(self.projection(joined), tf.float32)
+        return Votes(scores, tuple(weights for weights in attentions if weights is not None))
+
+    def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
+        """Classifies a batch; see `classify`."""
+        embedded = [self.embed(text, training=training) for text in texts]
+        return self.classify(embedded, masks=[text["mask"] for text in texts], training=training)
+
+
+@keras.saving.register_keras_serializable(package="nlp_rnn")
+class Classifier(keras.Model):
+    """Recurrent networks that differ in their random start alone, and perhaps a linear model, that vote.
+
+    The vote is the mean of the members' scores, which is to say the geometric
+    mean of their probabilities.
+
+    Args:
+        classes: int >= 2, or 1 with `multi_label`. Number of labels.
+        texts: int, 1 or 2. Texts of an example.
+        multi_label: Whether each label is decided for itself.
+        members: int >= 1. Recurrent networks.
+        ngrams: int >= 0. Tokens of the longest run that the linear model sees; 0 does without it.
+        ngram_buckets: int >= 1. See `NGramScores`.
+        training_path: how recurrent layers train, see `LSTM`.
+        **member: arguments of `ClassifierMember`.
+
+    Call arguments:
+        texts: one or two texts, see `WordEncoder` or `TokenEmbedding`, each with its `mask`.
+        training: bool. Whether dropout applies and gradients will be taken.
+
+    Returns:
+        `Votes`.
+
+    Reference:
+        Hansen and Salamon (1990) for the ensemble; Cheng et al. (2016),
+        arXiv:1606.07792, for the linear model beside it.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: int,
+        texts: int,
+        multi_label: bool,
+        members: int,
+        ngrams: int,
+        ngram_buckets: int,
+        training_path: Path = "portable",
+        name: str | None = None,
+        dtype: Any = None,
+        **member: Any,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.supports_masking = True  # masks are arguments like any others here: Keras need not warn
+        self.arguments: dict[str, Any] = {
+            "classes": classes, "texts": texts, "multi_label": multi_label, "members": members, "ngrams": ngrams,
+            "ngram_buckets": ngram_buckets, **member,
+        }  # fmt: skip
+        policy = self.dtype_policy
+        self.multi_label = multi_label
+        self.members = [
+            ClassifierMember(classes=classes, texts=texts, training_path=training_path, dtype=policy, **member)
+            for _ in range(members)
+        ]
+        self.linear = [
+            NGramScores(classes=classes, longest=ngrams, buckets=ngram_buckets, dtype=policy)
+            for _ in range(texts if ngrams else 0)
+        ]
+        for layer in self.linear:
+            layer.build((None, None))
+        self.built = True
+
+    def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
+        """Classifies a batch; see the class."""
+        answers = [member(texts, training=training) for member in self.members]
+        return self._votes(texts, answers)
+
+    def _votes(self, texts: Sequence[Inputs], answers: Sequence[Votes]) -> Votes:
+        """Puts the members' answers together, the linear model's last."""
+        scores = [answer.scores for answer in answers]
+        if self.linear:
+            numbers = self.members[0].embedding.numbers
+            linear = [layer(numbers(text), mask=text["mask"]) for layer, text in zip(self.linear, texts, strict=True)]
+            scores.append(tf.add_n(linear))
+        attention = zip(*(answer.attention for answer in answers), strict=True)
+        return Votes(tf.stack(scores), tuple(tf.add_n(list(weights)) / len(answers) for weights in attention))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Returns None: Keras attaches no mask to the scores."""
+
+    def loss_sum(
+        self,
+        texts: Sequence[Inputs],
+        labels: tf.Tensor,
+        *,
+        weights: tf.Tensor,
+        label_smoothing: float = 0.0,
+        adversarial_norm: float = 0.0,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the loss of a batch.
+
+        Each member is told the truth for itself, as if the others were not
+        there; the loss is the mean of the members' cross-entropies.
+
+        Args:
+            texts: see the class.
+            labels: float32 (batch, classes). 1 where a label is right.
+            weights: float32 (batch,). What an example counts; 0 for the empty ones at a batch's end.
+            label_smoothing: Probability spread evenly over all classes.
+            adversarial_norm: If above 0, length of the worst disturbance of a
+                text's embeddings, under which the text should keep its label
+                (Miyato et al., 2017, section 3. arXiv:1605.07725).
+            training: see the class.
+
+        Returns:
+            The loss summed over the examples, and the sum of `weights`; float32 ().
+        """
+        smooth = label_smoothing / 2 if self.multi_label else label_smoothing / labels.shape[1]
+        labels = labels * (1 - label_smoothing) + smooth
+
+        def cross_entropy(scores: tf.Tensor) -> tf.Tensor:
+            if self.multi_label:
+                each = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, scores), axis=-1)
+            else:
+                each = tf.nn.softmax_cross_entropy_with_logits(labels, scores)
+            return tf.reduce_sum(weights * each)
+
+        answers: list[tuple[Votes, ...]]
+        if adversarial_norm:
+            answers = [self._attacked(member, texts, cross_entropy, adversarial_norm) for member in self.members]
+        else:
+            answers = [(member(texts, training=training),) for member in self.members]
+        losses = [tf.add_n([cross_entropy(answer.scores) for answer in some]) / len(some) for some in answers]
+        if self.linear:
+            losses.append(cross_entropy(self._votes(texts, [some[0] for some in answers]).scores[-1]))
+        return tf.add_n(losses) / len(losses), tf.reduce_sum(weights)
+
+    def _attacked(
+        self,
+        member: ClassifierMember,
+        texts: Sequence[Inputs],
+        cross_entropy: Callable[[tf.Tensor], tf.Tensor],
+        norm: float,
+    ) -> tuple[Votes, ...]:
+        """Returns a member's training answers to texts as they are, and to the worst that is near them."""
+        masks = [text["mask"] for text in texts]
+        embedded = [member.embed(text, training=True) for text in texts]
+        with tf.GradientTape() as tape:
+            tape.watch(embedded)
+            clean = member.classify(embedded, masks=masks, training=True)
+            loss = cross_entropy(clean.scores)
+        disturbed = [
+            features + _disturbance(gradient, norm)
+            for features, gradient in zip(embedded, tape.gradient(loss, embedded), strict=True)
+        ]
+        return clean, member.classify(disturbed, masks=masks, training=True)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments, without `training_path`: it belongs to a machine, not to a model."""
+        return {"name": self.name, "dtype": keras.dtype_policies.serialize(self.dtype_policy), **self.arguments}
+
+
+def vote(scores: tf.Tensor) -> tf.Tensor:
+    """Returns the members' common scores, float32 (batch, classes), of theirs, (members, batch, classes)."""
+    return tf.reduce_mean(scores, axis=0)
+
+
+def _disturbance(gradient: tf.Tensor, norm: float) -> tf.Tensor:
+    """Returns the direction in which a text's loss rises fastest, of this length."""
+    direction = tf.stop_gradient(tf.cast(gradient, tf.float32))
+    length = tf.sqrt(tf.reduce_sum(tf.square(direction), axis=[1, 2], keepdims=True))
+    return tf.cast(norm * tf.math.divide_no_nan(direction, length), gradient.dtype)

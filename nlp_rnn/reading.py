@@ -1,0 +1,97 @@
+"""Raw text as a network's inputs, the same way in training and in an export.
+
+Shapes: b texts, t tokens.
+"""
+
+import abc
+
+import tensorflow as tf
+
+from nlp_rnn.splitting import split_words
+from nlp_rnn.text import PAD, Tokenizer
+from nlp_rnn.words import WordFeatures
+
+Inputs = dict[str, tf.Tensor]
+
+
+class WordReader(tf.Module):
+    """Words as the inputs of a `WordEncoder`.
+
+    Args:
+        features: The vocabulary, characters and shapes of words.
+        subwords: Cuts words into pieces, if the network reads them.
+    """
+
+    def __init__(self, *, features: WordFeatures, subwords: Tokenizer | None = None):
+        super().__init__()
+        self.features = features
+        self.subwords = subwords
+
+    def __call__(self, tokens: tf.Tensor) -> Inputs:
+        """Returns the inputs for words string (b, t), "" at padding."""
+        distinct, positions = tf.unique(tf.reshape(tokens, [-1]))
+        inputs = {**self.features.encode(distinct), "positions": tf.reshape(positions, tf.shape(tokens))}
+        # No further than the longest of these words: recurrent readers would go on to the longest possible one.
+        longest = tf.reduce_max(tf.math.count_nonzero(inputs["characters"], axis=1, dtype=tf.int32), keepdims=True)
+        inputs["characters"] = inputs["characters"][:, : tf.maximum(longest[0], 1)]
+        if self.subwords is not None:
+            inputs["subwords"] = tf.cast(self.subwords.tokenize(distinct).to_tensor(PAD), tf.int32)
+        return inputs
+
+
+class TextReader(tf.Module, abc.ABC):
+    """Cuts texts into units and turns units into inputs; in between, batches are padded."""
+
+    @abc.abstractmethod
+    def cut(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Returns the units of texts, string (b,), as (b, None) of strings or of numbers."""
+
+    @abc.abstractmethod
+    def inputs(self, units: tf.Tensor) -> Inputs:
+        """Returns what a network reads of units (b, t), "" or 0 at padding; all but the mask."""
+
+    @abc.abstractmethod
+    def pieces(self, units: tf.Tensor) -> tf.Tensor:
+        """Returns units (b, t) as readable strings."""
+
+
+class SplitTextReader(TextReader):
+    """Words found in raw text, with all that is known of each.
+
+    Args:
+        words: Turns words into inputs.
+    """
+
+    def __init__(self, words: WordReader):
+        super().__init__()
+        self.words = words
+
+    def cut(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
+        return split_words(text).tokens
+
+    def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
+        return self.words(units)
+
+    def pieces(self, units: tf.Tensor) -> tf.Tensor:  # noqa: D102
+        return units
+
+
+class TokenizedTextReader(TextReader):
+    """A tokenizer's numbers.
+
+    Args:
+        tokenizer: Cuts and numbers texts.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__()
+        self.tokenizer = tokenizer
+
+    def cut(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
+        return tf.cast(self.tokenizer.tokenize(text), tf.int32)
+
+    def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
+        return {"tokens": units}
+
+    def pieces(self, units: tf.Tensor) -> tf.Tensor:  # noqa: D102
+        return self.tokenizer.pieces(units)

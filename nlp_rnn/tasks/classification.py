@@ -1,0 +1,283 @@
+"""Learning to classify: words and labels of a corpus, cross-entropy, and accuracy."""
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import keras
+import numpy as np
+import tensorflow as tf
+
+from nlp_rnn import batching, classification_metrics
+from nlp_rnn.calibration import fit_temperature
+from nlp_rnn.config import ConfigError, TextConfig
+from nlp_rnn.corpora import Corpus
+from nlp_rnn.families import ClassificationText, build_classifier
+from nlp_rnn.jobs import ClassifierRun
+from nlp_rnn.layers.recurrent import Path as TrainingPath
+from nlp_rnn.models.classifier import Classifier, vote
+from nlp_rnn.plans import BatchPlan
+from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
+from nlp_rnn.splitting import split_words
+from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
+from nlp_rnn.training import Objective, Training
+from nlp_rnn.vocabularies import train_tokenizer
+from nlp_rnn.words import learn_features
+
+_log = logging.getLogger(__name__)
+
+_TEXTS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationTask:
+    """A classifier and its texts; see `prepare`.
+
+    Attributes:
+        run: What its training was told.
+        corpus: Its texts, labels as in the data.
+        numbered: Its training texts, labels as lists of the network's numbers.
+        validation: The same of its validation texts.
+        text: Its reader and labels.
+        network: The network to train.
+    """
+
+    run: ClassifierRun
+    corpus: Corpus
+    numbered: datasets.Dataset
+    validation: datasets.Dataset
+    text: ClassificationText
+    network: Classifier
+
+    @classmethod
+    def prepare(cls, run: ClassifierRun, corpus: Corpus, training_path: TrainingPath) -> "ClassificationTask":
+        """Learns words and labels, and builds a new network with its pre-trained vectors, if any."""
+        counts = Counter(_labels(corpus.train))
+        needed = 1 if run.data.multi_label else 2
+        if len(counts) < needed:
+            raise ConfigError(
+                f"There is nothing to tell apart: all training examples have the label {next(iter(counts), 'none')!r}. "
+                "Give at least two labels, or name another column with --label-column."
+            )
+        if lonely := [label for label, count in counts.items() if count == 1]:
+            _log.warning("%d labels have a single training example: %.200s.", len(lonely), ", ".join(sorted(lonely)))
+        # A label that the training set lacks is never right, but has its place among those of the validation set.
+        labels = tuple(sorted({*counts, *_labels(corpus.validation)}, key=_natural))
+        reader, words, matrix = _reader(run, corpus.train)
+        text = ClassificationText(reader=reader, labels=labels, vector_size=matrix.shape[1])
+        network = build_classifier(run, text, precision=run.training.precision, training_path=training_path)
+        if matrix.size and isinstance(reader, SplitTextReader):
+            placed = place_vectors(words, matrix, reader.words.features)
+            for member in network.members:
+                member.embedding.vectors.set_weights([placed])
+        return cls(
+            run=run,
+            corpus=corpus,
+            numbered=_numbered(corpus.train, labels),
+            validation=_numbered(corpus.validation, labels),
+            text=text,
+            network=network,
+        )
+
+    def set_up(self) -> Training:
+        """Returns what the train loop needs; the training set is measured here."""
+        longest = self.run.reading.maximum_length
+        lengths = batching.measure_texts(self.numbered, cut=self.text.reader.cut)
+        if cut := int(np.sum(np.maximum(lengths.source, lengths.target) > longest)):
+            _log.warning("%d of %d training texts are cut after %d tokens.", cut, len(self.numbered), longest)
+        settings = dataclasses.replace(self.run.batching, longest_example=longest)
+        plan = BatchPlan(lengths=lengths.at_most(longest), batching=settings, end_tokens=0)
+        _log.info(
+            "%d texts in %d batches of %d shapes; %.1f %% padding.",
+            plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
+        )  # fmt: skip
+        monitor, seed = self.run.training.monitor, self.run.training.seed
+        return Training(
+            network=self.network,
+            objective=self._objective(),
+            epoch_batches=lambda epoch: batching.classification_batches(
+                self.numbered,
+                plan=plan,
+                reader=self.text.reader,
+                classes=len(self.text.labels),
+                seed=seed,
+                epoch=epoch,
+            ),
+            steps_per_epoch=len(plan),
+            validate=self.validator(),
+            monitor="validation_loss" if monitor == "loss" else monitor,
+            higher_is_better=monitor != "loss",
+        )
+
+    def _objective(self) -> Objective:
+        settings, seeds = self.run.training, keras.random.SeedGenerator(self.run.training.seed)
+        class_weights = tf.constant(self._class_weights(), tf.float32)
+
+        def objective(batch: Mapping[str, Any], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            del step
+            texts = [
+                {**text, "unknown": keras.random.uniform(tf.shape(text["mask"]), seed=seeds) < settings.word_dropout}
+                for text in batch["texts"]
+            ]
+            weights = tf.sequence_mask(tf.size(batch["rows"]), tf.shape(batch["labels"])[0], tf.float32)
+            if settings.class_weights == "balanced":
+                weights *= tf.linalg.matvec(batch["labels"], class_weights)
+            return self.network.loss_sum(
+                texts,
+                batch["labels"],
+                weights=weights,
+                label_smoothing=settings.label_smoothing,
+                adversarial_norm=settings.adversarial_norm,
+                training=True,
+            )
+
+        return objective
+
+    def _class_weights(self) -> list[float]:
+        """Returns what an example of each label counts, so that all labels together count alike."""
+        counts = Counter(_labels(self.corpus.train))
+        return [counts.total() / (len(counts) * max(counts[label], 1)) for label in self.text.labels]
+
+    def validator(self) -> Callable[[], dict[str, Any]]:
+        """Returns what measures the loss and the metrics of the labels on the validation set."""
+        scores_of, right = self._validation_scores(), self._validation_labels()
+
+        def validate() -> dict[str, Any]:
+            scores = tf.constant(scores_of())
+            if self.network.multi_label:
+                losses = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(right, scores), axis=-1)
+                chosen = tf.sigmoid(scores).numpy() >= self.run.model.threshold
+                measured = classification_metrics.multi_label_metrics(self._named(chosen), self._named(right > 0))
+            else:
+                losses = tf.nn.softmax_cross_entropy_with_logits(right, scores)
+                predicted = [self.text.labels[number] for number in scores.numpy().argmax(axis=1)]
+                measured = classification_metrics.classification_metrics(
+                    predicted,
+                    [self.text.labels[number] for number in right.argmax(axis=1)],
+                    scores=tf.nn.softmax(scores).numpy().max(axis=1),
+                )
+            figures = {key: value for key, value in measured.items() if isinstance(value, float)}
+            return {"validation_loss": float(tf.reduce_mean(losses)), **figures}
+
+        return validate
+
+    def _named(self, chosen: np.ndarray) -> list[list[str]]:
+        return [[self.text.labels[number] for number in np.flatnonzero(row)] for row in chosen]
+
+    def _validation_labels(self) -> np.ndarray:
+        """Returns float32 (rows, classes), 1 where a label is right."""
+        right: np.ndarray = np.zeros((len(self.validation), len(self.text.labels)), np.float32)
+        for row, labels in enumerate(self.validation["label"]):
+            right[row, labels] = 1
+        return right
+
+    def _validation_scores(self) -> Callable[[], np.ndarray]:
+        """Returns what computes the scores of the validation texts, float32 (rows, classes)."""
+        batches = batching.classification_evaluation_batches(
+            self.validation,
+            reader=self.text.reader,
+            classes=len(self.text.labels),
+            batching=self.run.batching,
+            maximum_length=self.run.reading.maximum_length,
+        )
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def score(texts: Any) -> tf.Tensor:
+            return vote(self.network(list(texts)).scores)
+
+        def compute() -> np.ndarray:
+            scores: np.ndarray = np.zeros((len(self.validation), len(self.text.labels)), np.float32)
+            for batch in batches:
+                rows = batch["rows"].numpy()
+                scores[rows] = score(batch["texts"]).numpy()[: len(rows)]
+            return scores
+
+        return compute
+
+    def finish(self) -> tuple[ClassificationText, dict[str, Any]]:
+        """Fits the temperature; returns what stands between text and network now, and the validation metrics."""
+        scores, right = self._validation_scores()(), self._validation_labels()
+        temperature = fit_temperature(scores, right, multi_label=self.network.multi_label)
+        metrics = {**self.validator()(), "temperature": temperature}
+        if not self.network.multi_label:
+            calibrated = tf.nn.softmax(scores / temperature).numpy()
+            correct = scores.argmax(axis=1) == right.argmax(axis=1)
+            error = classification_metrics.expected_calibration_error(calibrated.max(axis=1), correct)
+            metrics["calibrated_expected_calibration_error"] = error
+            _log.info(
+                "Temperature %.2f: expected calibration error %.1f %%, before %.1f %%.",
+                temperature, 100 * error, 100 * metrics["expected_calibration_error"],
+            )  # fmt: skip
+        return dataclasses.replace(self.text, temperature=temperature), metrics
+
+
+def _natural(label: str) -> tuple[int, str]:
+    """Sorts numbers by their value, before names."""
+    return (int(label), "") if label.isdecimal() else (1 << 62, label)
+
+
+def _labels(dataset: datasets.Dataset) -> Iterator[str]:
+    for rows in dataset.select_columns("label").iter(_TEXTS_AT_ONCE):
+        for value in rows["label"]:
+            yield from [value] if isinstance(value, str) else value
+
+
+def _numbered(dataset: datasets.Dataset, known: tuple[str, ...]) -> datasets.Dataset:
+    numbers = {label: number for number, label in enumerate(known)}
+    features = datasets.Features({**dataset.features, "label": datasets.List(datasets.Value("int32"))})
+
+    def number(row: dict[str, Any]) -> dict[str, Any]:
+        labels = [row["label"]] if isinstance(row["label"], str) else row["label"]
+        return {"label": [numbers[label] for label in labels]}
+
+    return mapped(dataset, number, features)
+
+
+def _texts(dataset: datasets.Dataset) -> Iterator[str]:
+    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
+    for rows in dataset.select_columns(columns).iter(_TEXTS_AT_ONCE):
+        for column in columns:
+            yield from rows[column]
+
+
+def _words(dataset: datasets.Dataset, reader: Callable[[tf.Tensor], tf.RaggedTensor]) -> Iterator[list[str]]:
+    """Gives the words of texts, as they are found in them."""
+    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
+    for rows in dataset.select_columns(columns).iter(_TEXTS_AT_ONCE):
+        for column in columns:
+            encoded = [text.encode("utf-8", "surrogatepass") for text in rows[column]]
+            for words in reader(tf.constant(encoded, tf.string)).to_list():
+                yield [word.decode("utf-8") for word in words]
+
+
+def _reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextReader, list[str], np.ndarray]:
+    """Returns a reader of its training texts, and the pre-trained vectors of words."""
+    settings = run.reading
+    if settings.tokenizer != "words":
+        pieces = TextConfig(
+            tokenizer=settings.tokenizer,
+            vocabulary_size=settings.vocabulary_size,
+            subword_model=settings.subword_model,
+            lowercase=settings.lowercase,
+            unicode_normalization=settings.unicode_normalization,
+        )
+        return TokenizedTextReader(train_tokenizer(_texts(train_set), pieces)), [], np.zeros((0, 0), np.float32)
+    sentences = list(_words(train_set, lambda text: split_words(text).tokens))
+    words, matrix = vectors_of(
+        (word for sentence in sentences for word in sentence),
+        path=settings.vectors,
+        lowercase=settings.lowercase,
+        most=settings.vector_words,
+    )
+    features = learn_features(
+        sentences,
+        vocabulary_size=settings.vocabulary_size,
+        lowercase=settings.lowercase,
+        longest_word=settings.longest_word,
+        further_words=words,
+    )
+    return SplitTextReader(WordReader(features=features)), words, matrix
