@@ -125,7 +125,12 @@ class ClassificationText:
             self.reader.words.features.save(folder / _WORDS)
         else:
             self.reader.tokenizer.save(folder / _SHARED)
-        described = {"labels": self.labels, "vector_size": self.vector_size, "temperature": self.temperature}
+        described = {
+            "labels": self.labels,
+            "vector_size": self.vector_size,
+            "temperature": self.temperature,
+            "characters": isinstance(self.reader, SplitTextReader) and self.reader.characters,
+        }
         (folder / _LABELS).write_text(json.dumps(described, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -135,12 +140,12 @@ class ClassificationText:
         try:
             described = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
             labels, temperature = tuple(described["labels"]), float(described["temperature"])
-            vector_size = int(described["vector_size"])
+            vector_size, characters = int(described["vector_size"]), bool(described["characters"])
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / _LABELS} is broken ({error!r}): copy it again, or train again.") from error
         reader: TextReader
         if (folder / _WORDS).is_dir():
-            reader = SplitTextReader(WordReader(features=words.load(folder / _WORDS)))
+            reader = SplitTextReader(WordReader(features=words.load(folder / _WORDS)), characters=characters)
         else:
             _require(folder, _SHARED)
             reader = TokenizedTextReader(text.load(folder / _SHARED))

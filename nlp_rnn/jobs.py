@@ -95,7 +95,7 @@ class ClassifierRun:
     output: str
     data: DataConfig = field(default_factory=DataConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
-    batching: BatchConfig = field(default_factory=lambda: BatchConfig(batch_size=32, bucket_width=8))
+    batching: BatchConfig = field(default_factory=BatchConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
     training: ClassifierTrainingConfig = field(default_factory=ClassifierTrainingConfig)
     samples: bool = True

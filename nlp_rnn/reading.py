@@ -56,21 +56,28 @@ class TextReader(tf.Module, abc.ABC):
 
 
 class SplitTextReader(TextReader):
-    """Words found in raw text, with all that is known of each.
+    """Words found in raw text.
 
     Args:
         words: Turns words into inputs.
+        characters: Whether the network reads the characters of words.
     """
 
-    def __init__(self, words: WordReader):
+    def __init__(self, words: WordReader, *, characters: bool):
         super().__init__()
         self.words = words
+        self.characters = characters
 
     def cut(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
         return split_words(text).tokens
 
     def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
-        return self.words(units)
+        inputs = self.words(units)
+        # What no one reads is not computed: TensorFlow prunes it.
+        del inputs["shapes"]
+        if not self.characters:
+            del inputs["characters"]
+        return inputs
 
     def pieces(self, units: tf.Tensor) -> tf.Tensor:  # noqa: D102
         return units

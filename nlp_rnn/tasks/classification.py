@@ -280,4 +280,5 @@ def _reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextReader
         longest_word=settings.longest_word,
         further_words=words,
     )
-    return SplitTextReader(WordReader(features=features)), words, matrix
+    characters = run.model.character_encoder != "none"
+    return SplitTextReader(WordReader(features=features), characters=characters), words, matrix
