@@ -130,6 +130,7 @@ class ClassificationText:
             "vector_size": self.vector_size,
             "temperature": self.temperature,
             "characters": isinstance(self.reader, SplitTextReader) and self.reader.characters,
+            "shapes": isinstance(self.reader, SplitTextReader) and self.reader.shapes,
         }
         (folder / _LABELS).write_text(json.dumps(described, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -140,12 +141,14 @@ class ClassificationText:
         try:
             described = json.loads((folder / _LABELS).read_text(encoding="utf-8"))
             labels, temperature = tuple(described["labels"]), float(described["temperature"])
-            vector_size, characters = int(described["vector_size"]), bool(described["characters"])
+            vector_size = int(described["vector_size"])
+            characters, shapes = bool(described["characters"]), bool(described["shapes"])
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / _LABELS} is broken ({error!r}): copy it again, or train again.") from error
         reader: TextReader
         if (folder / _WORDS).is_dir():
-            reader = SplitTextReader(WordReader(features=words.load(folder / _WORDS)), characters=characters)
+            read = WordReader(features=words.load(folder / _WORDS))
+            reader = SplitTextReader(read, characters=characters, shapes=shapes)
         else:
             _require(folder, _SHARED)
             reader = TokenizedTextReader(text.load(folder / _SHARED))
@@ -224,7 +227,7 @@ def build_classifier(
     sizes = asdict(run.model)
     del sizes["threshold"]
     characters = {name: sizes.pop(name) for name in sizes.copy() if name.startswith("character_")}
-    width = sizes.pop("embedding_size")
+    width, shape_size = sizes.pop("embedding_size"), sizes.pop("shape_size")
     if isinstance(texts.reader, SplitTextReader):
         features = texts.reader.words.features
         embedding = {
@@ -235,7 +238,7 @@ def build_classifier(
             "shapes": words.SHAPES,
             "subword_vocabulary_size": 0,
             "word_size": width,
-            "shape_size": 0,
+            "shape_size": shape_size,
             **characters,
         }
     else:

@@ -32,6 +32,8 @@ class TranslatorRun:
         model: The network's sizes.
         search: How translations are searched for.
         training: How the parameters are learned.
+        init_from: A model directory to begin with: how it reads, its
+            embeddings and its encoder are taken over, sizes included.
         samples: Keep held-out examples in the model directory, for the
             checks of its exports (`--no-samples` keeps all text out).
     """
@@ -43,6 +45,7 @@ class TranslatorRun:
     model: TranslatorConfig = field(default_factory=TranslatorConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     training: TranslatorTrainingConfig = field(default_factory=TranslatorTrainingConfig)
+    init_from: str | None = None
     samples: bool = True
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class TaggerRun:
         batching: How examples are put together.
         model: The network's sizes, and how it reads tags.
         training: How the parameters are learned.
+        init_from: A model directory to begin with: how it reads, its
+            embeddings and its encoder are taken over, sizes included.
         samples: Keep held-out examples in the model directory, for the
             checks of its exports (`--no-samples` keeps all text out).
     """
@@ -70,6 +75,7 @@ class TaggerRun:
     batching: BatchConfig = field(default_factory=BatchConfig)
     model: TaggerConfig = field(default_factory=TaggerConfig)
     training: TaggerTrainingConfig = field(default_factory=TaggerTrainingConfig)
+    init_from: str | None = None
     samples: bool = True
 
     def __post_init__(self) -> None:
@@ -88,6 +94,8 @@ class ClassifierRun:
             nothing out here: `maximum_length` cuts.
         model: The network's sizes.
         training: How the parameters are learned.
+        init_from: A model directory to begin with: how it reads, its
+            embeddings and its encoder are taken over, sizes included.
         samples: Keep held-out examples in the model directory, for the
             checks of its exports (`--no-samples` keeps all text out).
     """
@@ -98,6 +106,7 @@ class ClassifierRun:
     batching: BatchConfig = field(default_factory=BatchConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
     training: ClassifierTrainingConfig = field(default_factory=ClassifierTrainingConfig)
+    init_from: str | None = None
     samples: bool = True
 
     def __post_init__(self) -> None:

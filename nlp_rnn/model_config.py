@@ -52,6 +52,7 @@ class ClassifierConfig:
     Attributes:
         cell: Recurrent cell of the encoders.
         embedding_size: Width of the trained embedding of words, subwords or characters.
+        shape_size: Width of the embeddings of word shapes (capitals, digits); 0 does without.
         character_encoder: What reads the characters of a word, if anything does.
         character_embedding_size: Width of the character embeddings of words.
         character_size: Width of what is read from a word's characters.
@@ -73,6 +74,7 @@ class ClassifierConfig:
 
     cell: Literal["lstm", "gru"] = "lstm"
     embedding_size: int = 100
+    shape_size: int = 0
     character_encoder: Literal["none", "recurrent", "convolution"] = "none"
     character_embedding_size: int = 32
     character_size: int = 64
@@ -100,6 +102,7 @@ class ClassifierConfig:
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.character_size % 2 == 0, "character_size", self.character_size, "even: half for each direction")
+        require(self.shape_size >= 0, "shape_size", self.shape_size, "at least 0")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         require(0 <= self.ngrams <= 5, "ngrams", self.ngrams, "between 0 and 5")
         require(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")

@@ -61,12 +61,14 @@ class SplitTextReader(TextReader):
     Args:
         words: Turns words into inputs.
         characters: Whether the network reads the characters of words.
+        shapes: Whether it reads their shapes.
     """
 
-    def __init__(self, words: WordReader, *, characters: bool):
+    def __init__(self, words: WordReader, *, characters: bool, shapes: bool):
         super().__init__()
         self.words = words
         self.characters = characters
+        self.shapes = shapes
 
     def cut(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
         return split_words(text).tokens
@@ -74,7 +76,8 @@ class SplitTextReader(TextReader):
     def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
         inputs = self.words(units)
         # What no one reads is not computed: TensorFlow prunes it.
-        del inputs["shapes"]
+        if not self.shapes:
+            del inputs["shapes"]
         if not self.characters:
             del inputs["characters"]
         return inputs

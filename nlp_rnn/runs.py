@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn import corpora, plots, store, training
+from nlp_rnn import corpora, plots, store, training, transfer
 from nlp_rnn.export import export_model
 from nlp_rnn.families import Run
 from nlp_rnn.jobs import TaggerRun, TranslatorRun
@@ -65,7 +65,7 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
     store.save(
         run.output,
-        config=run,
+        config=task.run,
         network=task.network,
         text=text,
         metrics=metrics,
@@ -86,11 +86,12 @@ def _prepare(run: Run) -> TranslationTask | TaggingTask | ClassificationTask:
     corpus = corpora.load(run.data, kind)
     for note in corpus.notes:
         _log.info("%s", note)
+    base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):
-        return TranslationTask.prepare(run, corpus, _training_path())
+        return TranslationTask.prepare(run, corpus, _training_path(), base)
     if isinstance(run, TaggerRun):
-        return TaggingTask.prepare(run, corpus, _training_path())
-    return ClassificationTask.prepare(run, corpus, _training_path())
+        return TaggingTask.prepare(run, corpus, _training_path(), base)
+    return ClassificationTask.prepare(run, corpus, _training_path(), base)
 
 
 def _training_path() -> TrainingPath:

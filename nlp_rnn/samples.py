@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from nlp_rnn import entities, grammar
+from nlp_rnn import entities, grammar, opinions
 from nlp_rnn.grammar import Clause, Phrase, Tense
 
 _Row = dict[str, Any]
@@ -73,6 +73,12 @@ def _tagged_sentences(draw: random.Random) -> Iterator[tuple[_Row, set[str]]]:
         yield {"tokens": tokens, "tags": tags}, {" ".join(tokens)}
 
 
+def _opinions(draw: random.Random) -> Iterator[tuple[_Row, set[str]]]:
+    while True:
+        text, praises = opinions.sentence(draw)
+        yield {"text": text, "label": "positive" if praises else "negative"}, {text}
+
+
 @dataclass(frozen=True)
 class _Corpus:
     """A corpus; `draw` yields rows for ever, each with the sentences in it."""
@@ -83,6 +89,7 @@ class _Corpus:
 
 _CORPORA = {
     "translation": _Corpus(_translations, {"train": 4000, "validation": 200, "test": 200}),
+    "sentiment": _Corpus(_opinions, {"train": 3000, "validation": 300, "test": 300}),
     "tagging": _Corpus(_tagged_sentences, {"train": 1500, "validation": 200, "test": 200}),
 }
 
@@ -96,7 +103,8 @@ def load(name: str) -> dict[str, datasets.Dataset]:
     """Generates a corpus; no sentence, of either language, occurs twice in it.
 
     `translation` has the columns `source` (English) and `target` (German),
-    `tagging` the columns `tokens` and `tags` (BIO; PER, LOC and ORG).
+    `tagging` the columns `tokens` and `tags` (BIO; PER, LOC and ORG),
+    `sentiment` the columns `text` and `label` (positive or negative).
 
     Raises:
         KeyError: There is no such corpus.

@@ -25,6 +25,7 @@ from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, Wo
 from nlp_rnn.splitting import split_words
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
 from nlp_rnn.training import Objective, Training
+from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
 from nlp_rnn.words import learn_features
 
@@ -54,8 +55,10 @@ class ClassificationTask:
     network: Classifier
 
     @classmethod
-    def prepare(cls, run: ClassifierRun, corpus: Corpus, training_path: TrainingPath) -> "ClassificationTask":
-        """Learns words and labels, and builds a new network with its pre-trained vectors, if any."""
+    def prepare(
+        cls, run: ClassifierRun, corpus: Corpus, training_path: TrainingPath, base: Foundation | None = None
+    ) -> "ClassificationTask":
+        """Learns words and labels, and builds a new network with its pre-trained vectors, or on the base of another."""
         counts = Counter(_labels(corpus.train))
         needed = 1 if run.data.multi_label else 2
         if len(counts) < needed:
@@ -67,13 +70,18 @@ class ClassificationTask:
             _log.warning("%d labels have a single training example: %.200s.", len(lonely), ", ".join(sorted(lonely)))
         # A label that the training set lacks is never right, but has its place among those of the validation set.
         labels = tuple(sorted({*counts, *_labels(corpus.validation)}, key=_natural))
-        reader, words, matrix = _reader(run, corpus.train)
-        text = ClassificationText(reader=reader, labels=labels, vector_size=matrix.shape[1])
+        if base is not None:
+            run, reader = base.for_classifier(run)
+            text = ClassificationText(reader=reader, labels=labels, vector_size=base.vector_size)
+        else:
+            reader, words, matrix = _reader(run, corpus.train)
+            text = ClassificationText(reader=reader, labels=labels, vector_size=matrix.shape[1])
         network = build_classifier(run, text, precision=run.training.precision, training_path=training_path)
-        if matrix.size and isinstance(reader, SplitTextReader):
-            placed = place_vectors(words, matrix, reader.words.features)
-            for member in network.members:
-                member.embedding.vectors.set_weights([placed])
+        for number, member in enumerate(network.members):
+            if base is not None:
+                base.place(number, embedding=member.embedding, encoder=member.encoder)
+            elif matrix.size and isinstance(reader, SplitTextReader):
+                member.embedding.vectors.set_weights([place_vectors(words, matrix, reader.words.features)])
         return cls(
             run=run,
             corpus=corpus,
@@ -280,5 +288,5 @@ def _reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextReader
         longest_word=settings.longest_word,
         further_words=words,
     )
-    characters = run.model.character_encoder != "none"
-    return SplitTextReader(WordReader(features=features), characters=characters), words, matrix
+    characters, shapes = run.model.character_encoder != "none", run.model.shape_size > 0
+    return SplitTextReader(WordReader(features=features), characters=characters, shapes=shapes), words, matrix

@@ -23,6 +23,7 @@ from nlp_rnn.tagging_metrics import tagging_metrics
 from nlp_rnn.tags import Scheme
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
 from nlp_rnn.training import Objective, Training
+from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
 from nlp_rnn.words import learn_features
 
@@ -52,8 +53,10 @@ class TaggingTask:
     network: Tagger
 
     @classmethod
-    def prepare(cls, run: TaggerRun, corpus: Corpus, training_path: TrainingPath) -> "TaggingTask":
-        """Learns words and tags, and builds a new network with its pre-trained vectors, if any."""
+    def prepare(
+        cls, run: TaggerRun, corpus: Corpus, training_path: TrainingPath, base: Foundation | None = None
+    ) -> "TaggingTask":
+        """Learns words and tags, and builds a new network with its pre-trained vectors, or on the base of another."""
         source = _scheme(run, corpus)
         scheme: Scheme | None = source and ("iobes" if run.model.head == "crf" else "bio")
         train, train_repairs = _spelled(corpus.train, source, scheme)
@@ -62,16 +65,22 @@ class TaggingTask:
             _log.warning("%d tags that %s does not allow were repaired.", train_repairs + validation_repairs, source)
         # A tag that the training set lacks is never right, but has its place among those of the validation set.
         known = tuple(tags.closure((tag for rows in (train, validation) for tag in _flat(rows, "tags")), scheme=scheme))
-        words, matrix = vectors_of(
-            _flat(corpus.train, "tokens"),
-            path=run.words.vectors,
-            lowercase=run.words.lowercase,
-            most=run.words.vector_words,
-        )
-        reader = _reader(run, corpus.train, words)
-        text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=matrix.shape[1])
+        if base is not None:
+            run, reader = base.for_tagger(run)
+            text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=base.vector_size)
+        else:
+            words, matrix = vectors_of(
+                _flat(corpus.train, "tokens"),
+                path=run.words.vectors,
+                lowercase=run.words.lowercase,
+                most=run.words.vector_words,
+            )
+            reader = _reader(run, corpus.train, words)
+            text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=matrix.shape[1])
         network = build_tagger(run, text, precision=run.training.precision, training_path=training_path)
-        if network.words.vectors is not None:
+        if base is not None:
+            base.place(0, embedding=network.words, encoder=network.encoder)
+        elif network.words.vectors is not None:
             network.words.vectors.set_weights([place_vectors(words, matrix, reader.features)])
         return cls(
             run=run,

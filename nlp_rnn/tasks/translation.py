@@ -20,6 +20,7 @@ from nlp_rnn.models.translator import Translator
 from nlp_rnn.plans import BatchPlan
 from nlp_rnn.schedules import truth_share
 from nlp_rnn.training import Objective, Training
+from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
 
 _log = logging.getLogger(__name__)
@@ -44,10 +45,17 @@ class TranslationTask:
     network: Translator
 
     @classmethod
-    def prepare(cls, run: TranslatorRun, corpus: Corpus, training_path: TrainingPath) -> "TranslationTask":
-        """Trains the tokenizers and builds a new network."""
-        text = _tokenizers(run, corpus.train)
+    def prepare(
+        cls, run: TranslatorRun, corpus: Corpus, training_path: TrainingPath, base: Foundation | None = None
+    ) -> "TranslationTask":
+        """Trains the tokenizers and builds a new network, or goes on with that of another translator."""
+        if base is None:
+            text, weights = _tokenizers(run, corpus.train), None
+        else:
+            run, text, weights = base.for_translator(run)
         network = build_translator(run, text, precision=run.training.precision, training_path=training_path)
+        if weights is not None:
+            network.set_weights(weights)
         return cls(run=run, corpus=corpus, text=text, network=network)
 
     def set_up(self) -> Training:

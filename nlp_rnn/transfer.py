@@ -1,0 +1,132 @@
+"""What a new model takes over of an earlier one: how it reads, its embeddings, and its encoder.
+
+Whatever the families: a classifier can begin with the encoder of a translator
+or of a tagger. What comes after the encoder is new, unless both are
+translators, whose networks are then the same.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nlp_rnn.config import ConfigError
+from nlp_rnn.families import ClassificationText, TaggingText, TranslationText
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
+from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
+from nlp_rnn.store import StoredModel
+from nlp_rnn.text import Tokenizer
+
+# What the runs of two families call the sizes of what is taken over.
+_ENCODER = ("cell", "encoder_size", "encoder_layers", "residual")
+_CHARACTERS = ("shape_size", "character_encoder", "character_embedding_size", "character_size")
+
+Weights = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """The lower half of a stored model.
+
+    Attributes:
+        stored: The whole of it.
+        reader: Cuts and numbers its texts, or turns its words into inputs.
+        vector_size: Width of its pre-trained vectors; 0 if there are none.
+        sizes: Of its embedding and its encoder, as `ClassifierConfig` calls them.
+        reading: How it reads, as `ReadingConfig` calls it.
+        embeddings: The weights of its embedding, of each of its members.
+        encoders: The same of its encoder.
+    """
+
+    stored: StoredModel
+    reader: Tokenizer | WordReader
+    vector_size: int
+    sizes: dict[str, Any]
+    reading: dict[str, Any]
+    embeddings: tuple[Weights, ...]
+    encoders: tuple[Weights, ...]
+
+    def for_translator(self, run: TranslatorRun) -> tuple[TranslatorRun, TranslationText, Weights]:
+        """Returns a run with this translator's sizes and tokenizers in place of its own, those, and all weights."""
+        config, text = self.stored.config, self.stored.text
+        if not isinstance(config, TranslatorRun) or not isinstance(text, TranslationText):
+            raise ConfigError("init_from must be a translator: only its tokenizers and decoder fit a translator.")
+        return (
+            dataclasses.replace(run, model=config.model, text=config.text),
+            text,
+            self.stored.network.get_weights(),
+        )
+
+    def for_classifier(self, run: ClassifierRun) -> tuple[ClassifierRun, TextReader]:
+        """Returns a run with this reading and these sizes in place of its own, and its reader."""
+        run = dataclasses.replace(
+            run,
+            model=dataclasses.replace(run.model, **self.sizes),
+            reading=dataclasses.replace(run.reading, vectors=None, **self.reading),
+        )
+        if isinstance(self.reader, Tokenizer):
+            return run, TokenizedTextReader(self.reader)
+        if self.reader.subwords is not None:
+            raise ConfigError("init_from must be a model that reads whole words: this tagger reads subwords besides.")
+        characters = run.model.character_encoder != "none"
+        return run, SplitTextReader(self.reader, characters=characters, shapes=run.model.shape_size > 0)
+
+    def for_tagger(self, run: TaggerRun) -> tuple[TaggerRun, WordReader]:
+        """Returns a run with this reading and these sizes in place of its own, and its reader of words."""
+        if not isinstance(self.reader, WordReader):
+            raise ConfigError("init_from must be a model that reads words, as taggers do; this one reads tokens.")
+        sizes = dict(self.sizes)
+        sizes["word_size"] = sizes.pop("embedding_size")
+        words = {name: self.reading[name] for name in ("vocabulary_size", "lowercase", "longest_word")}
+        return dataclasses.replace(
+            run,
+            model=dataclasses.replace(run.model, **sizes),
+            words=dataclasses.replace(run.words, vectors=None, **words),
+        ), self.reader
+
+    def place(self, number: int, *, embedding: Any, encoder: Any) -> None:
+        """Gives layers the weights of a member; where there are fewer, they take turns."""
+        embedding.set_weights(self.embeddings[number % len(self.embeddings)])
+        encoder.set_weights(self.encoders[number % len(self.encoders)])
+
+
+def foundation(stored: StoredModel) -> Foundation:
+    """Returns what a stored model has to give."""
+    run, text, network = stored.config, stored.text, stored.network
+    sizes = {name: getattr(run.model, name) for name in _ENCODER}
+    if isinstance(run, TranslatorRun) and isinstance(text, TranslationText):
+        settings = {name: getattr(run.text, name) for name in ("lowercase", "unicode_normalization", "subword_model")}
+        return Foundation(
+            stored=stored,
+            reader=text.source,
+            vector_size=0,
+            sizes={**sizes, "embedding_size": run.model.embedding_size},
+            reading={**settings, "tokenizer": text.source.kind, "vocabulary_size": text.source.vocabulary_size},
+            embeddings=(network.source_embedding.get_weights(),),
+            encoders=(network.encoder.get_weights(),),
+        )
+    if isinstance(run, TaggerRun) and isinstance(text, TaggingText):
+        characters = {name: getattr(run.model, name) for name in _CHARACTERS}
+        words = {name: getattr(run.words, name) for name in ("vocabulary_size", "lowercase", "longest_word")}
+        return Foundation(
+            stored=stored,
+            reader=text.reader,
+            vector_size=text.vector_size,
+            sizes={**sizes, **characters, "embedding_size": run.model.word_size},
+            reading={**words, "tokenizer": "words"},
+            embeddings=(network.words.get_weights(),),
+            encoders=(network.encoder.get_weights(),),
+        )
+    assert isinstance(run, ClassifierRun) and isinstance(text, ClassificationText)
+    names = ("tokenizer", "vocabulary_size", "lowercase", "unicode_normalization", "subword_model", "longest_word")
+    return Foundation(
+        stored=stored,
+        reader=text.reader.words if isinstance(text.reader, SplitTextReader) else text.reader.tokenizer,
+        vector_size=text.vector_size,
+        sizes={**sizes, **{name: getattr(run.model, name) for name in (*_CHARACTERS, "embedding_size")}},
+        reading={name: getattr(run.reading, name) for name in names},
+        embeddings=tuple(member.embedding.get_weights() for member in network.members),
+        encoders=tuple(member.encoder.get_weights() for member in network.members),
+    )
