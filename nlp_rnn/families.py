@@ -226,7 +226,8 @@ def build_classifier(
     """
     sizes = asdict(run.model)
     del sizes["threshold"]
-    characters = {name: sizes.pop(name) for name in sizes.copy() if name.startswith("character_")}
+    spelling = ("character_encoder", "character_embedding_size", "character_size")
+    characters = {name: sizes.pop(name) for name in spelling}
     width, shape_size = sizes.pop("embedding_size"), sizes.pop("shape_size")
     if isinstance(texts.reader, SplitTextReader):
         features = texts.reader.words.features
@@ -243,6 +244,7 @@ def build_classifier(
         }
     else:
         embedding = {"vocabulary_size": texts.reader.tokenizer.vocabulary_size, "embedding_size": width}
+        sizes["character_ngrams"] = 0  # tokens have no characters of their own
     return Classifier(
         classes=len(texts.labels),
         texts=1 if run.data.text_pair_column is None else 2,

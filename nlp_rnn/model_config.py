@@ -67,7 +67,8 @@ class ClassifierConfig:
         members: Recurrent networks that differ in their random start alone,
             and vote.
         ngrams: Longest run of tokens seen by a linear model that votes too; 0 does without it.
-        ngram_buckets: Rows of the table into which runs are hashed.
+        character_ngrams: Longest run of the characters of a word that it sees, if it reads words; 0 does without.
+        ngram_buckets: Rows of each table into which runs are hashed.
         threshold: Probability from which on a label is selected, where
             several can be right.
     """
@@ -85,7 +86,8 @@ class ClassifierConfig:
     attention_size: int = 128
     dropout: float = 0.5
     members: int = 1
-    ngrams: int = 0
+    ngrams: int = 2
+    character_ngrams: int = 5
     ngram_buckets: int = 65_536
     threshold: float = 0.5
 
@@ -104,7 +106,8 @@ class ClassifierConfig:
         require(self.character_size % 2 == 0, "character_size", self.character_size, "even: half for each direction")
         require(self.shape_size >= 0, "shape_size", self.shape_size, "at least 0")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        require(0 <= self.ngrams <= 5, "ngrams", self.ngrams, "between 0 and 5")
+        for name in ("ngrams", "character_ngrams"):
+            require(0 <= getattr(self, name) <= 5, name, getattr(self, name), "between 0 and 5")
         require(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")
         require(
             bool(self.pools) and len(set(self.pools)) == len(self.pools),
@@ -112,6 +115,11 @@ class ClassifierConfig:
             self.pools,
             "at least one, none twice",
         )
+
+    @property
+    def reads_characters(self) -> bool:
+        """Whether the characters of words are read."""
+        return self.character_encoder != "none" or (self.ngrams > 0 and self.character_ngrams > 0)
 
 
 @dataclass(frozen=True, kw_only=True)

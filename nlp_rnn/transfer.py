@@ -70,8 +70,8 @@ class Foundation:
             return run, TokenizedTextReader(self.reader)
         if self.reader.subwords is not None:
             raise ConfigError("init_from must be a model that reads whole words: this tagger reads subwords besides.")
-        characters = run.model.character_encoder != "none"
-        return run, SplitTextReader(self.reader, characters=characters, shapes=run.model.shape_size > 0)
+        model = run.model
+        return run, SplitTextReader(self.reader, characters=model.reads_characters, shapes=model.shape_size > 0)
 
     def for_tagger(self, run: TaggerRun) -> tuple[TaggerRun, WordReader]:
         """Returns a run with this reading and these sizes in place of its own, and its reader of words."""

@@ -1,5 +1,6 @@
-"""Runs of neighbouring tokens as features: what a bag of words would know."""
+"""Runs of neighbouring tokens, or of the characters of words, as features: what a bag of words would know."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -7,16 +8,22 @@ import tensorflow as tf
 
 from nlp_rnn.layers.masked import MaskedLayer
 
+_BEGIN, _END = 2, 3  # no token of a text has these numbers
 # Odd, so that no bit of a token's number is lost; from Knuth's multiplicative hashing and its successors.
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD)
+LONGEST = len(_MULTIPLIERS)
+# A table learns as fast as other weights do; sums of its rows want more.
+_SCALE = 4.0
 
 
 @keras.saving.register_keras_serializable(package="nlp_rnn")
 class NGramScores(MaskedLayer):
     """A linear model over all runs of one to `longest` tokens, hashed into a table.
 
-    The scores of a text's runs are summed and divided by the square root of
-    their number, which is what the unit length of a bag of words comes to.
+    A text's first and last token know that they are: a run may include what
+    stands for the beginning or for the end. The scores of a text's runs are
+    summed and divided by the square root of their number, which is what the
+    unit length of a bag of words comes to.
 
     Args:
         classes: int >= 1. Number of scores.
@@ -26,9 +33,12 @@ class NGramScores(MaskedLayer):
     Call arguments:
         tokens: int32 (batch, time). Numbers of tokens.
         mask: bool (batch, time). True = real token.
+        positions: int32 (texts, words), optional. Rows of `tokens` are then
+            words, and a text is scored as the runs of all its words.
+        words_mask: bool (texts, words). True = real word; with `positions`.
 
     Returns:
-        float32 (batch, classes); the bias alone for a row without real tokens.
+        float32 (batch or texts, classes); the bias alone for a row without real tokens.
 
     Raises:
         ValueError: an argument out of its range.
@@ -36,14 +46,15 @@ class NGramScores(MaskedLayer):
     Reference:
         Weinberger et al. (2009), "Feature Hashing for Large Scale Multitask
         Learning"; Joulin et al. (2017), "Bag of Tricks for Efficient Text
-        Classification", section 2.2.
+        Classification", section 2.2; Bojanowski et al. (2017), section 3.2,
+        for the characters of words. arXiv:1607.04606
     """
 
     def __init__(self, *, classes: int, longest: int, buckets: int, **options: Any):
         super().__init__(**options)
-        if classes < 1 or buckets < 1 or not 1 <= longest <= len(_MULTIPLIERS):
+        if classes < 1 or buckets < 1 or not 1 <= longest <= LONGEST:
             raise ValueError(
-                f"classes and buckets must be at least 1, and longest 1 to {len(_MULTIPLIERS)}, "
+                f"classes and buckets must be at least 1, and longest 1 to {LONGEST}, "
                 f"not {classes}, {buckets} and {longest}."
             )
         self.classes = classes
@@ -57,31 +68,54 @@ class NGramScores(MaskedLayer):
         self.table = self.add_weight(name="table", shape=shape, initializer="zeros", autocast=False)
         self.bias = self.add_weight(name="bias", shape=(self.classes,), initializer="zeros", autocast=False)
 
-    def call(self, tokens: tf.Tensor, *, mask: tf.Tensor) -> tf.Tensor:
+    def call(
+        self,
+        tokens: tf.Tensor,
+        *,
+        mask: tf.Tensor,
+        positions: tf.Tensor | None = None,
+        words_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Scores texts; see the class."""
-        table = tf.convert_to_tensor(self.table)
-        total, count = tf.zeros([tf.shape(tokens)[0], self.classes]), tf.zeros([tf.shape(tokens)[0], 1])
-        for hashes, real in self._runs(tf.cast(tokens, tf.int64), mask):
+        table, rows = tf.convert_to_tensor(self.table), tf.shape(tokens)[0]
+        total, count = tf.zeros([rows, self.classes]), tf.zeros([rows, 1])
+        for hashes, real in _runs(tf.cast(tokens, tf.int64), mask, self.longest):
             weights = tf.cast(real, tf.float32)
-            rows = tf.gather(table, tf.where(real, tf.math.floormod(hashes, self.buckets), 0))
-            total += tf.reduce_sum(rows * weights[:, :, tf.newaxis], axis=1)
+            found = tf.gather(table, tf.where(real, tf.math.floormod(hashes, self.buckets), 0))
+            total += tf.einsum("btc,bt->bc", found, weights)
             count += tf.reduce_sum(weights, axis=1, keepdims=True)
-        return tf.math.divide_no_nan(total, tf.sqrt(count)) + self.bias
-
-    def _runs(self, tokens: tf.Tensor, mask: tf.Tensor) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Returns for each length of a run: hashes int64 (batch, time), and which of them are of real tokens."""
-        runs, hashes = [], tf.zeros_like(tokens)
-        for length in range(1, self.longest + 1):
-            # A run is told by its tokens and their places in it; the product wraps around.
-            shifted = _shifted(tokens, length - 1)
-            mixed = tf.bitwise.bitwise_xor(hashes, (shifted + 1) * _signed(_MULTIPLIERS[length - 1]))
-            hashes = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, tf.constant(29, tf.int64)))
-            runs.append((hashes, _shifted(mask, length - 1)))
-        return runs
+        if positions is not None:
+            there = tf.cast(words_mask, tf.float32)
+            total, count = (tf.einsum("btc,bt->bc", tf.gather(sums, positions), there) for sums in (total, count))
+        return _SCALE * tf.math.divide_no_nan(total, tf.sqrt(count)) + self.bias
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments."""
         return {**super().get_config(), "classes": self.classes, "longest": self.longest, "buckets": self.buckets}
+
+
+def _runs(tokens: tf.Tensor, mask: tf.Tensor, longest: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Gives for each length of a run its hashes, int64 (batch, places), and which of them are real.
+
+    A row without real tokens has no runs.
+    """
+    tokens, mask = _bounded(tokens, mask)
+    hashes = tf.zeros_like(tokens)
+    for length in range(1, longest + 1):
+        # A run is told by its tokens and their places in it; the product wraps around.
+        mixed = tf.bitwise.bitwise_xor(hashes, (_shifted(tokens, length - 1) + 1) * _signed(_MULTIPLIERS[length - 1]))
+        hashes = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, tf.constant(29, tf.int64)))
+        yield hashes, mask & _shifted(mask, length - 1)
+
+
+def _bounded(tokens: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Puts a beginning before each row and an end after it, unless it is empty."""
+    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+    tokens = tf.pad(tokens, [[0, 0], [1, 1]], constant_values=_BEGIN)
+    places = tf.range(tf.shape(tokens)[1])[tf.newaxis]
+    tokens = tf.where(places == lengths[:, tf.newaxis] + 1, tf.constant(_END, tokens.dtype), tokens)
+    bounded = tf.where(lengths > 0, lengths + 2, 0)
+    return tokens, tf.sequence_mask(bounded, tf.shape(tokens)[1])
 
 
 def _shifted(values: tf.Tensor, places: int) -> tf.Tensor:

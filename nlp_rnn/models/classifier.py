@@ -12,6 +12,7 @@ from nlp_rnn.layers.pooling import Pool, Pooling
 from nlp_rnn.layers.recurrent import Path
 from nlp_rnn.layers.tokens import TokenEmbedding
 from nlp_rnn.layers.words import WordEncoder
+from nlp_rnn.text import PAD
 
 Inputs = dict[str, tf.Tensor]
 """What is read of a text, with its `mask`, bool (batch, time), True = real token."""
@@ -109,6 +110,40 @@ class ClassifierMember(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="nlp_rnn")
+class LinearMember(keras.layers.Layer):
+    """A linear model of runs of tokens, and perhaps of runs of the characters of words; see `NGramScores`.
+
+    Args:
+        classes: int >= 1. Number of scores.
+        texts: int, 1 or 2. Texts of an example; their scores are added.
+        ngrams: int >= 1. Tokens of the longest run.
+        character_ngrams: int >= 0. Characters of the longest run within a word; 0 does without.
+        buckets: int >= 1. Rows of each table.
+    """
+
+    def __init__(self, *, classes: int, texts: int, ngrams: int, character_ngrams: int, buckets: int, **options: Any):
+        super().__init__(**options)
+        self.tokens = [NGramScores(classes=classes, longest=ngrams, buckets=buckets) for _ in range(texts)]
+        self.characters = [
+            NGramScores(classes=classes, longest=character_ngrams, buckets=buckets)
+            for _ in range(texts if character_ngrams else 0)
+        ]
+        for layer in (*self.tokens, *self.characters):
+            layer.build((None, None))
+        self.built = True
+
+    def call(self, texts: Sequence[Inputs], numbers: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns scores float32 (batch, classes) of texts, whose tokens have these numbers, int32 (batch, time)."""
+        scores = [
+            layer(number, mask=text["mask"]) for layer, text, number in zip(self.tokens, texts, numbers, strict=True)
+        ]
+        for layer, text in zip(self.characters, texts, strict=False):
+            spelt = text["characters"]
+            scores.append(layer(spelt, mask=spelt != PAD, positions=text["positions"], words_mask=text["mask"]))
+        return tf.add_n(scores)
+
+
+@keras.saving.register_keras_serializable(package="nlp_rnn")
 class Classifier(keras.Model):
     """Recurrent networks that differ in their random start alone, and perhaps a linear model, that vote.
 
@@ -121,7 +156,7 @@ class Classifier(keras.Model):
         multi_label: Whether each label is decided for itself.
         members: int >= 1. Recurrent networks.
         ngrams: int >= 0. Tokens of the longest run that the linear model sees; 0 does without it.
-        ngram_buckets: int >= 1. See `NGramScores`.
+        character_ngrams, ngram_buckets: see `LinearMember`.
         training_path: how recurrent layers train, see `LSTM`.
         **member: arguments of `ClassifierMember`.
 
@@ -145,6 +180,7 @@ class Classifier(keras.Model):
         multi_label: bool,
         members: int,
         ngrams: int,
+        character_ngrams: int,
         ngram_buckets: int,
         training_path: Path = "portable",
         name: str | None = None,
@@ -155,7 +191,7 @@ class Classifier(keras.Model):
         self.supports_masking = True  # masks are arguments like any others here: Keras need not warn
         self.arguments: dict[str, Any] = {
             "classes": classes, "texts": texts, "multi_label": multi_label, "members": members, "ngrams": ngrams,
-            "ngram_buckets": ngram_buckets, **member,
+            "character_ngrams": character_ngrams, "ngram_buckets": ngram_buckets, **member,
         }  # fmt: skip
         policy = self.dtype_policy
         self.multi_label = multi_label
@@ -163,12 +199,11 @@ class Classifier(keras.Model):
             ClassifierMember(classes=classes, texts=texts, training_path=training_path, dtype=policy, **member)
             for _ in range(members)
         ]
-        self.linear = [
-            NGramScores(classes=classes, longest=ngrams, buckets=ngram_buckets, dtype=policy)
-            for _ in range(texts if ngrams else 0)
-        ]
-        for layer in self.linear:
-            layer.build((None, None))
+        self.linear = None
+        if ngrams:
+            self.linear = LinearMember(
+                classes=classes, texts=texts, ngrams=ngrams, character_ngrams=character_ngrams, buckets=ngram_buckets
+            )
         self.built = True
 
     def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
@@ -179,10 +214,9 @@ class Classifier(keras.Model):
     def _votes(self, texts: Sequence[Inputs], answers: Sequence[Votes]) -> Votes:
         """Puts the members' answers together, the linear model's last."""
         scores = [answer.scores for answer in answers]
-        if self.linear:
+        if self.linear is not None:
             numbers = self.members[0].embedding.numbers
-            linear = [layer(numbers(text), mask=text["mask"]) for layer, text in zip(self.linear, texts, strict=True)]
-            scores.append(tf.add_n(linear))
+            scores.append(self.linear(texts, [numbers(text) for text in texts]))
         attention = zip(*(answer.attention for answer in answers), strict=True)
         return Votes(tf.stack(scores), tuple(tf.add_n(list(weights)) / len(answers) for weights in attention))
 
@@ -233,7 +267,7 @@ class Classifier(keras.Model):
         else:
             answers = [(member(texts, training=training),) for member in self.members]
         losses = [tf.add_n([cross_entropy(answer.scores) for answer in some]) / len(some) for some in answers]
-        if self.linear:
+        if self.linear is not None:
             losses.append(cross_entropy(self._votes(texts, [some[0] for some in answers]).scores[-1]))
         return tf.add_n(losses) / len(losses), tf.reduce_sum(weights)
 

@@ -288,5 +288,9 @@ def _reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextReader
         longest_word=settings.longest_word,
         further_words=words,
     )
-    characters, shapes = run.model.character_encoder != "none", run.model.shape_size > 0
-    return SplitTextReader(WordReader(features=features), characters=characters, shapes=shapes), words, matrix
+    model = run.model
+    return (
+        SplitTextReader(WordReader(features=features), characters=model.reads_characters, shapes=model.shape_size > 0),
+        words,
+        matrix,
+    )
