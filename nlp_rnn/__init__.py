@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         WordsConfig,
     )
     from nlp_rnn.evaluation import evaluate
+    from nlp_rnn.explanations import write_explanations
     from nlp_rnn.export import export_model
     from nlp_rnn.jobs import (
         ClassifierRun,
@@ -68,6 +69,7 @@ __all__ = [
     "layers",
     "load",
     "train",
+    "write_explanations",
 ]
 
 _MODULE_OF = {
@@ -96,6 +98,7 @@ _MODULE_OF = {
     "export_model": "export",
     "load": "store",
     "train": "runs",
+    "write_explanations": "explanations",
 }
 
 

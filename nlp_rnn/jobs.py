@@ -160,6 +160,8 @@ class PredictRun:
         n_best: Give this many translations of each text instead of the best
             one, at most as many as the export was made for.
         attention_plots: A folder to draw each translation's attention in.
+        explain: An HTML file to write, in which the words that a classifier's
+            decisions leaned on are shaded.
         batch_size: Texts given to the model at once.
     """
 
@@ -167,6 +169,7 @@ class PredictRun:
     input: str | None = None
     n_best: int | None = None
     attention_plots: str | None = None
+    explain: str | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
-"""Translates or tags texts, one a line, from a file or from standard input; one JSON object a line on standard output.
+"""Translates, tags or classifies texts, one a line, of a file or of standard input; one JSON object a line comes out.
 
 python pipelines/predict.py --model saved_models/en-de --input x.txt
 echo "a man rides a horse ." | python pipelines/predict.py --model saved_models/en-de --n-best 3
+python pipelines/predict.py --model saved_models/sentiment --input reviews.txt --explain reviews.html
 """
 
 import contextlib
@@ -14,6 +15,8 @@ from pathlib import Path
 import nlp_rnn  # what needs TensorFlow is found on first use: wrong flags are told at once
 from nlp_rnn import PredictRun, command_line
 
+FAMILY_OF = {"n_best": "translator", "attention_plots": "translator", "explain": "classifier"}
+
 
 def main() -> None:
     run = command_line.parse(PredictRun, description=__doc__)
@@ -22,31 +25,41 @@ def main() -> None:
         if run.attention_plots:
             Path(run.attention_plots).mkdir(parents=True, exist_ok=True)
         predictor = nlp_rnn.Predictor(run.model, batch_size=run.batch_size)
-        for name in ("n_best", "attention_plots"):
-            if getattr(run, name) and predictor.family != "translator":
-                raise nlp_rnn.ConfigError(f"{name} is for translators, and this is a {predictor.family}: leave it out.")
-        texts = (line.rstrip(b"\r\n") for line in lines)
-        # Some batches at a time: the predictor sorts them by length.
-        for number in itertools.count():
-            some = list(itertools.islice(texts, 16 * run.batch_size))
-            if not some:
-                return
-            for result in answer(predictor, run, some, first=number * 16 * run.batch_size + 1):
-                command_line.print_json(result)
+        for name, family in FAMILY_OF.items():
+            if getattr(run, name) and predictor.family != family:
+                raise nlp_rnn.ConfigError(f"{name} is for {family}s, and this is a {predictor.family}: leave it out.")
+        answers = answer_all(predictor, run, (line.rstrip(b"\r\n") for line in lines))
+        if run.explain:
+            answers = list(answers)
+            nlp_rnn.write_explanations(run.explain, answers)
+            answers = (answer.classification for answer in answers)
+        for answer in answers:
+            command_line.print_json(answer if isinstance(answer, dict) else asdict(answer))
 
 
-def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], *, first: int) -> Iterator[dict]:
+def answer_all(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: Iterator[bytes]) -> Iterator:
+    # Some batches at a time: the predictor sorts them by length.
+    for number in itertools.count():
+        some = list(itertools.islice(texts, 16 * run.batch_size))
+        if not some:
+            return
+        yield from answer(predictor, run, some, first=number * 16 * run.batch_size + 1)
+
+
+def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], *, first: int) -> Iterator:
     if run.attention_plots:
         for line, found in enumerate(predictor.explain(texts), first):
             if found.target_tokens:
                 picture = Path(run.attention_plots) / f"{line}.png"
                 nlp_rnn.attention_heat_map(found.source_tokens, found.target_tokens, found.attention, picture)
-            yield asdict(found.translation)
+            yield found.translation
+    elif run.explain:
+        yield from predictor.explain(texts)
     elif run.n_best:
         for translations in predictor.n_best(texts):
             yield {"translations": [asdict(translation) for translation in translations[: run.n_best]]}
     else:
-        yield from map(asdict, predictor.predict(texts))
+        yield from predictor.predict(texts)
 
 
 if __name__ == "__main__":

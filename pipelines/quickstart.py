@@ -10,6 +10,9 @@ from pathlib import Path
 
 from nlp_rnn import (
     BatchConfig,
+    ClassifierConfig,
+    ClassifierRun,
+    ClassifierTrainingConfig,
     DataConfig,
     Predictor,
     SearchConfig,
@@ -24,6 +27,7 @@ from nlp_rnn import (
     command_line,
     evaluate,
     train,
+    write_explanations,
 )
 
 OUTPUT = Path("saved_models/quickstart")
@@ -34,7 +38,7 @@ HEADINGS = ("sample", "metric", "seconds", "SavedModel")
 class Job:
     """One corpus, one model, a text that the corpus does not hold, and what to show of it."""
 
-    run: TranslatorRun | TaggerRun
+    run: TranslatorRun | TaggerRun | ClassifierRun
     metric: str
     text: str
     show: Callable[[Path, Path, str], list[str]]
@@ -52,6 +56,14 @@ def show_entities(folder: Path, version: Path, text: str) -> list[str]:
     (tagging,) = Predictor(version).predict([text])
     found = (f"{entity.text} ({entity.label}, {entity.score:.2f})" for entity in tagging.entities)
     return [f"{text} -> {', '.join(found)}"]
+
+
+def show_label(folder: Path, version: Path, text: str) -> list[str]:
+    (evidence,) = Predictor(version).explain([text])
+    page = folder.with_suffix(".html")
+    write_explanations(page, [evidence])
+    answer = evidence.classification
+    return [f"{text} -> {answer.labels[0]} ({answer.score:.2f})", f"What that leans on: {page}"]
 
 
 JOBS = [
@@ -82,6 +94,18 @@ JOBS = [
         metric="f1",
         text="Yesterday Anna Baker of Rivers Ltd baked bread in Washington.",
         show=show_entities,
+    ),
+    Job(
+        run=ClassifierRun(
+            output=str(OUTPUT / "sentiment"),
+            data=DataConfig(dataset="sample:sentiment"),
+            batching=BatchConfig(bucket_width=8),
+            model=ClassifierConfig(embedding_size=32, encoder_size=32, attention_size=32, dropout=0.1),
+            training=ClassifierTrainingConfig(epochs=8, learning_rate=1e-2, warmup_steps=20, word_dropout=0.0),
+        ),
+        metric="accuracy",
+        text="My brother called the garden dreary, but I thought it was far from neglected.",
+        show=show_label,
     ),
 ]
 
