@@ -101,7 +101,8 @@ def _stock(stored: Any, scratch: Path) -> Callable[[Any], Any]:
     ranks = {"words": 2, "shapes": 2, "characters": 3}
     signature = {name: keras.InputSpec(shape=(None,) * rank, dtype="int32", name=name) for name, rank in ranks.items()}
     model.export(str(scratch), input_signature=[signature], verbose=False)
-    return tf.saved_model.load(str(scratch)).serve
+    loaded = tf.saved_model.load(str(scratch))  # its function alone would not keep the weights
+    return lambda numbers: loaded.serve(numbers)
 
 
 def _numbers(stored: Any, texts: Sequence[str]) -> Any:

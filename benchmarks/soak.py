@@ -66,6 +66,10 @@ class Soak:
             for name in models
         ]
 
+    def close(self) -> None:
+        for _, _, client in self._clients:
+            client.close()
+
     def request(self, number: int) -> None:
         """Sends one request and compares its answers."""
         draw = random.Random(number)
@@ -156,6 +160,7 @@ def soak(folders: Sequence[Path], requests: int, threads: int) -> dict[str, Any]
                 list(pool.map(running.request, range(first, min(first + AT_ONCE, part.stop))))
             memories.append({"client": memory(os.getpid()), "server": memory(process)})
         seconds = time.monotonic() - start
+        running.close()
     before, after = memories
     return {
         "counts": dict(running.counts),
