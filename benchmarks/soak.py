@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measuring
+from nlp_rnn.answers import Classification, Tagging
 from nlp_rnn.clients import GrpcClient, RestClient
-from nlp_rnn.serving import Predictor, Tagging
+from nlp_rnn.serving import Predictor
 
 QUICKSTART = [Path("saved_models/quickstart") / name for name in ("translation", "tagging")]
 STUB = measuring.ROOT / "tests" / "serving_stub.py"
@@ -107,18 +108,22 @@ def compare(found: Any, expected: Any) -> str:
     """Tells whether two answers are the same, or differ by a tie of two scores."""
     if found == expected:
         return "equal"
-    if isinstance(found, Tagging):
-        columns = [[(token.text, token.start, token.end) for token in answer.tokens] for answer in (found, expected)]
-        scores = [[token.score for token in answer.tokens] for answer in (found, expected)]
-        texts = [[token.tag for token in answer.tokens] for answer in (found, expected)]
-    else:
-        columns, scores = [[found.truncated], [expected.truncated]], [[found.score], [expected.score]]
-        texts = [found.text, expected.text]
-    if columns[0] != columns[1] or not all(
-        math.isclose(*both, rel_tol=SAME, abs_tol=SAME) for both in zip(*scores, strict=True)
+    (fixed, chosen, scores), (wanted, best, best_scores) = parts(found), parts(expected)
+    if fixed != wanted or not all(
+        math.isclose(*both, rel_tol=SAME, abs_tol=SAME) for both in zip(scores, best_scores, strict=True)
     ):
         return "different"
-    return "equal up to rounding" if texts[0] == texts[1] else "ties"
+    return "equal up to rounding" if chosen == best else "ties"
+
+
+def parts(answer: Any) -> tuple[Any, Any, list[float]]:
+    """Returns what hangs on no score, what scores decide, and the scores."""
+    if isinstance(answer, Tagging):
+        places = [(token.text, token.start, token.end) for token in answer.tokens]
+        return places, [token.tag for token in answer.tokens], [token.score for token in answer.tokens]
+    if isinstance(answer, Classification):
+        return tuple(answer.probabilities), answer.labels, list(answer.probabilities.values())
+    return answer.truncated, answer.text, [answer.score]
 
 
 def memory(process: int) -> float:

@@ -30,6 +30,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     cases.save(cases.translation_module(), folder / "letters" / "2")
     cases.save(cases.tagging_module(), folder / "names" / "1")
+    cases.save(cases.pair_classification_module(), folder / "pairs" / "1")
     other = tf.Module()
     other.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([None])], autograph=False)
     tf.saved_model.save(other, str(folder / "other" / "1"), signatures=other.double)
@@ -62,7 +63,7 @@ def opened(request: pytest.FixtureRequest, stub: Stub) -> Iterator[Open]:
         client.close()
 
 
-@pytest.mark.parametrize("model", ["letters", "names"])
+@pytest.mark.parametrize("model", ["letters", "names", "pairs"])
 def test_every_client_gives_the_predictor_s_objects(folders: dict[str, Path], stub: Stub, model: str) -> None:
     predictor = Predictor(folders[model], batch_size=3)
     expected = cases.answers(predictor)
@@ -159,6 +160,8 @@ def test_the_server_s_own_message_is_passed_on(opened: Open, stub: Stub) -> None
 def test_what_a_family_has_not_and_what_is_no_family_is_refused(opened: Open) -> None:
     with pytest.raises(ServingError, match=r"model names at localhost:\d+ is a tagger, which has no signature n_best"):
         opened("names").n_best(["Anna"])
+    with pytest.raises(ServingError, match=r"model pairs at localhost:\d+ reads pairs of texts: give pairs"):
+        opened("pairs").predict(["a"])
     with pytest.raises(
         ServingError, match=r"model other at .* no model of this package: its signatures are \['serving_default'\]"
     ):
