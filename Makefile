@@ -20,7 +20,7 @@ help:
 	@echo "make lint            check style and types"
 	@echo "make format          rewrite the sources in the checked style"
 	@echo "make bench [ONLY=x]  run the benchmarks, or the one named x"
-	@echo "make soak            ask a model server thousands of times, and compare every answer"
+	@echo "make soak            ask a model server 20,000 times, or REQUESTS=n, and compare every answer"
 	@echo "make clean           remove the environment and the caches"
 
 # The stamp, not the folder, says that the environment is up to date: a folder

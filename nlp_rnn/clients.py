@@ -239,7 +239,7 @@ class GrpcClient(_ServerClient):
             length; the results come in the order of the texts.
 
     Raises:
-        ImportError: The extra `serving` is not installed.
+        ImportError: tensorflow-serving-api, the extra `serving`, is not installed.
         ValueError: An argument is out of its range.
         ServingError: Of every method: the server cannot be reached, does not
             answer in time, has no such model, or answers with an error; or
@@ -263,7 +263,9 @@ class GrpcClient(_ServerClient):
             import grpc
             from tensorflow_serving.apis import prediction_service_pb2_grpc
         except ImportError as error:
-            raise ImportError("GrpcClient needs the extra serving: pip install 'nlp_rnn[serving]'.") from error
+            raise ImportError(
+                "GrpcClient needs tensorflow-serving-api: install it, or this package with its extra serving."
+            ) from error
         self._channel = grpc.insecure_channel(address, options=_channel_options(retries))
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 

@@ -115,13 +115,13 @@ def test_retries_come_to_an_end(opened: Open, stub: Stub, retries: int) -> None:
 
 
 def test_what_takes_too_long_is_given_up_and_not_repeated(opened: Open, stub: Stub) -> None:
-    client = opened(timeout=0.3)
+    client = opened(timeout=1)
     client.predict([])
-    stub.faults.append(1.5)
+    stub.faults.append(4.0)
     start = time.monotonic()
-    with pytest.raises(ServingError, match=r"model letters at localhost:\d+ did not answer within 0.3 seconds. Give a"):
+    with pytest.raises(ServingError, match=r"model letters at localhost:\d+ did not answer within 1 seconds. Give a"):
         client.predict(["abc"])
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 3
     assert stub.requests == 2
 
 
@@ -134,7 +134,7 @@ def test_a_server_that_is_gone_is_named_and_found_again_when_it_is_back(
     start = time.monotonic()
     with pytest.raises(ServingError, match=rf"No model server answers at {client.address} \(.+\). Start it"):
         client.predict(["abc"])
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10
     again = Stub(models, grpc_port=stub.grpc_port, rest_port=stub.rest_port)
     try:
         assert client.predict(["abc"]) == expected
@@ -231,7 +231,7 @@ def test_impossible_arguments_are_refused(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
             RestClient("localhost", **{"model": "x", **wrong})
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(ImportError, match="needs the extra serving: pip install"):
+    with pytest.raises(ImportError, match="GrpcClient needs tensorflow-serving-api: install"):
         GrpcClient("localhost", model="x")
 
 
