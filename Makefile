@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 SOURCES := nlp_rnn pipelines tests benchmarks
 ONLY ?=
+REQUESTS ?= 20000
 
 # TensorFlow's C++ start-up notes would bury what the commands have to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help quickstart test lint format bench clean
+.PHONY: help quickstart test lint format bench soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo "make lint            check style and types"
 	@echo "make format          rewrite the sources in the checked style"
 	@echo "make bench [ONLY=x]  run the benchmarks, or the one named x"
+	@echo "make soak            ask a model server 20,000 times, or REQUESTS=n, and compare every answer"
 	@echo "make clean           remove the environment and the caches"
 
 # The stamp, not the folder, says that the environment is up to date: a folder
@@ -51,6 +53,10 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks $(ONLY)
+
+soak: $(STAMP)
+	test -d saved_models/quickstart/tagging || $(RUN) pipelines/quickstart.py
+	$(RUN) -m benchmarks.soak --requests $(REQUESTS)
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

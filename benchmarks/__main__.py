@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import measuring, peers
 
-BENCHMARKS = ("recurrent", "translation", "tagging", "memory")
+BENCHMARKS = ("recurrent", "translation", "tagging", "serving", "memory")
 """Modules with a function `measure(options)` that returns results."""
 
 
@@ -39,6 +39,9 @@ def main() -> None:
         help="folder of the environments that peers.py makes (default: %(default)s)",
     )
     parser.add_argument("--translator", type=Path, help="model directory of a trained translator, for its decoding")
+    parser.add_argument(
+        "--models", type=Path, nargs="+", default=[], help="model directories, for the time their answers take"
+    )
     options = parser.parse_args()
     if unknown := set(options.only) - set(BENCHMARKS):
         parser.error(f"expected ONLY among {', '.join(BENCHMARKS)}, not {', '.join(sorted(unknown))}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlp_rnn import layers as layers
+    from nlp_rnn.clients import GrpcClient, RestClient, ServingError
     from nlp_rnn.config import (
         BatchConfig,
         ConfigError,
@@ -51,10 +52,13 @@ __all__ = [
     "DataConfig",
     "EvaluateRun",
     "ExportRun",
+    "GrpcClient",
     "PredictRun",
     "Predictor",
     "ReadingConfig",
+    "RestClient",
     "SearchConfig",
+    "ServingError",
     "TaggerConfig",
     "TaggerRun",
     "TaggerTrainingConfig",
@@ -81,10 +85,13 @@ _MODULE_OF = {
     "DataConfig": "config",
     "EvaluateRun": "jobs",
     "ExportRun": "jobs",
+    "GrpcClient": "clients",
     "PredictRun": "jobs",
     "Predictor": "serving",
     "ReadingConfig": "model_config",
+    "RestClient": "clients",
     "SearchConfig": "config",
+    "ServingError": "clients",
     "TaggerConfig": "config",
     "TaggerRun": "jobs",
     "TaggerTrainingConfig": "config",

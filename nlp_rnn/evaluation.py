@@ -13,10 +13,11 @@ import datasets
 import numpy as np
 
 from nlp_rnn import calibration, classification_metrics, corpora, metrics, plots, store, tagging_metrics, tags
+from nlp_rnn.answers import Classification, Translation
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.families import ClassificationText, TaggingText
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
-from nlp_rnn.serving import Classification, Predictor, Translation
+from nlp_rnn.serving import Predictor
 from nlp_rnn.tags import OUTSIDE, Scheme
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,9 @@ os.environ |= {
 }
 
 # Imported by test modules; their asserts should say as much as those of the tests.
-pytest.register_assert_rewrite("pipeline_cases", "recurrent_cases", "search_reference", "tagger_cases", "text_cases")
+pytest.register_assert_rewrite(
+    "pipeline_cases", "recurrent_cases", "search_reference", "serving_cases", "tagger_cases", "text_cases"
+)
 
 
 def pytest_unconfigure() -> None:

@@ -30,7 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "plots": set(),
     "folders": set(),
     "parity": set(),
-    "serving": set(),
+    "answers": set(),
+    "serving": {"answers"},
+    "clients": {"answers"},
     "readers": {"config"},
     "grammar": set(),
     "entities": set(),
@@ -46,7 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"config", "schedules"},
     "export": {"families", "folders", "jobs", "models", "parity", "store"},
     "evaluation": {
-        "config", "corpora", "families", "jobs", "metrics", "plots", "serving", "store", "tagging_metrics", "tags",
+        "answers", "config", "corpora", "families", "jobs", "metrics", "plots", "serving", "store", "tagging_metrics",
+        "tags",
     },
     "command_line": {"config", "settings"},
 }  # fmt: skip

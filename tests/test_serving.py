@@ -6,44 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from serving_cases import TEXTS, save, translation_module
 
 from nlp_rnn import serving
+from nlp_rnn.answers import Explanation, Translation
 from nlp_rnn.models.translation import TranslationModule
-from nlp_rnn.models.translator import Translator
-from nlp_rnn.text import CharacterTokenizer, Normalizer
-
-# Lengths rise and fall, so that batches by length are not those by order.
-TEXTS = ("dead beef", "abc", "", "hgfedcba", "a", "\udc80", b"a\xffb", "abcdefgh" * 3)
-
-
-def build_module() -> TranslationModule:
-    normalizer = Normalizer(unicode_normalization="nfc", lowercase=False)
-    source = CharacterTokenizer(vocabulary="abcdefgh ", normalizer=normalizer)
-    target = CharacterTokenizer(vocabulary="ÄBCDEFG ", normalizer=normalizer)
-    network = Translator(
-        source_vocabulary_size=source.vocabulary_size, target_vocabulary_size=target.vocabulary_size,
-        share_embeddings=False, tie_embeddings=False, embedding_size=8, cell="gru", encoder_size=8, encoder_layers=1,
-        decoder_size=8, decoder_layers=1, attention_size=8, residual=False, dropout=0.0,
-    )  # fmt: skip
-    generator = np.random.default_rng(6)
-    for variable in network.trainable_variables:
-        variable.assign(generator.normal(0, 0.9, variable.shape))
-    return TranslationModule(
-        network=network, source_tokenizer=source, target_tokenizer=target, beam_size=2, length_penalty=1.0,
-        coverage_penalty=0.0, minimum_length=0, maximum_length=20, n_best=3,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def module() -> TranslationModule:
-    return build_module()
+    return translation_module()
 
 
 @pytest.fixture(scope="module")
 def model(module: TranslationModule, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory with version 2."""
     path = tmp_path_factory.mktemp("models") / "letters"
-    tf.saved_model.save(module, str(path / "2"), signatures=module.signatures)
+    save(module, path / "2")
     (path / "model").mkdir()
     return path
 
@@ -77,7 +56,7 @@ def test_translations_come_in_the_order_of_the_texts(module: TranslationModule, 
 
 def test_n_best_gives_what_there_is(module: TranslationModule, predictor: serving.Predictor) -> None:
     found = predictor.n_best(TEXTS)
-    assert found[2] == [serving.Translation(text="", score=0.0, truncated=False)]
+    assert found[2] == [Translation(text="", score=0.0, truncated=False)]
     for index, row in enumerate(one_by_one(module, "n_best")):
         count = 1 if index == 2 else 3
         assert [item.text for item in found[index]] == [text.decode() for text in row["translations"][:count]]
@@ -88,8 +67,8 @@ def test_n_best_gives_what_there_is(module: TranslationModule, predictor: servin
 def test_explanations_hold_no_padding(module: TranslationModule, predictor: serving.Predictor) -> None:
     found = predictor.explain(TEXTS)
     assert found[1].source_tokens == ("a", "b", "c", "</s>")
-    assert found[2] == serving.Explanation(
-        translation=serving.Translation(text="", score=0.0, truncated=False),
+    assert found[2] == Explanation(
+        translation=Translation(text="", score=0.0, truncated=False),
         source_tokens=("</s>",), target_tokens=(), attention=(),
     )  # fmt: skip
     for item, row in zip(found, one_by_one(module, "explain"), strict=True):
