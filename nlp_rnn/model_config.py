@@ -131,19 +131,15 @@ class ClassifierTrainingConfig(TrainingConfig):
         label_smoothing: Probability mass spread evenly over the labels.
         class_weights: `balanced` counts a training example the more the rarer
             its label is; `none` counts all alike.
-        adversarial_norm: If above 0, length of the worst disturbance of a
-            text's embeddings under which it should keep its label.
         monitor: What tells the best checkpoint, on the validation set.
     """
 
     word_dropout: float = 0.1
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
-    adversarial_norm: float = 0.0
     monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.word_dropout < 1, "word_dropout", self.word_dropout, "at least 0 and below 1")
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "at least 0 and below 1")
-        require(self.adversarial_norm >= 0, "adversarial_norm", self.adversarial_norm, "at least 0")

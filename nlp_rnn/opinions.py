@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 STRONGER = ("very", "really", "quite", "so", "truly", "rather")
 FLIPPED = ("not", "never", "hardly", "anything but", "far from", "by no means")
-KEPT = ("nothing but", "always", "simply", "never anything but")
+KEPT = ("nothing but", "always", "simply")
 
 
 class Opinion(NamedTuple):
@@ -44,7 +44,7 @@ def sentence(draw: random.Random) -> Opinion:
     """Draws a sentence; both sentiments are equally likely."""
     thing = draw.choice(list(THINGS))
     praises = draw.random() < 0.5
-    kind = draw.choice((_plain, _but, _although, _main_first, _in_the_end, _unreal, _hearsay, _said_of))
+    kind = draw.choice((_plain, _plain, _plain, _but, _but, _although, _main_first, _in_the_end, _hearsay, _said_of))
     text = kind(draw, thing, praises)
     return Opinion(f"{text[0].upper()}{text[1:]}.", praises)
 
@@ -53,12 +53,12 @@ def _quality(draw: random.Random, thing: str, praises: bool) -> str:
     """Says that a thing is good or bad, outright or by its opposite."""
     good, bad = THINGS[thing]
     chosen = draw.random()
-    if chosen < 0.4:
+    if chosen < 0.25:
         return f"{draw.choice(FLIPPED)} {draw.choice(bad if praises else good)}"
     word = draw.choice(good if praises else bad)
-    if chosen < 0.6:
+    if chosen < 0.45:
         return f"{draw.choice(STRONGER)} {word}"
-    return f"{draw.choice(KEPT)} {word}" if chosen < 0.75 else word
+    return f"{draw.choice(KEPT)} {word}" if chosen < 0.6 else word
 
 
 def _clause(draw: random.Random, thing: str, praises: bool) -> str:
@@ -89,12 +89,6 @@ def _main_first(draw: random.Random, thing: str, praises: bool) -> str:
 def _in_the_end(draw: random.Random, thing: str, praises: bool) -> str:
     first, last = _quality(draw, thing, not praises), _quality(draw, thing, praises)
     return f"at first the {thing} was {first}, and in the end {last}"
-
-
-def _unreal(draw: random.Random, thing: str, praises: bool) -> str:
-    """What would have been, was not."""
-    part = draw.choice(PARTS[thing])
-    return f"the {thing} would have been {_quality(draw, thing, not praises)} without the {part}"
 
 
 def _hearsay(draw: random.Random, thing: str, praises: bool) -> str:

@@ -13,7 +13,7 @@ _BEGIN, _END = 2, 3  # no token of a text has these numbers
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD)
 LONGEST = len(_MULTIPLIERS)
 # A table learns as fast as other weights do; sums of its rows want more.
-_SCALE = 4.0
+_SCALE = 8.0
 
 
 @keras.saving.register_keras_serializable(package="nlp_rnn")

@@ -1,6 +1,6 @@
 """The classifier: a few small recurrent networks that vote, and a linear model of neighbouring words beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -85,16 +85,13 @@ class ClassifierMember(keras.layers.Layer):
         self.projection.build((None, width if texts == 1 else 4 * width))
         self.built = True
 
-    def embed(self, inputs: Inputs, *, training: bool = False) -> tf.Tensor:
-        """Returns the features of a text's tokens, (batch, time, width)."""
-        return self.embedding(inputs, training=training)
-
-    def classify(self, embedded: Sequence[tf.Tensor], *, masks: Sequence[tf.Tensor], training: bool = False) -> Votes:
+    def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
         """Returns scores float32 (batch, classes), and the attention to each text, if any."""
         pooled, attentions = [], []
-        for features, mask in zip(embedded, masks, strict=True):
-            outputs, summary = self.encoder(features, mask=mask, training=training)
-            vector, attention = self.pooling(outputs, summary, mask=mask)
+        for text in texts:
+            embedded = self.embedding(text, training=training)
+            outputs, summary = self.encoder(embedded, mask=text["mask"], training=training)
+            vector, attention = self.pooling(outputs, summary, mask=text["mask"])
             pooled.append(vector)
             attentions.append(attention)
         if len(pooled) == 2:
@@ -102,11 +99,6 @@ class ClassifierMember(keras.layers.Layer):
         joined = self.dropout(tf.concat(pooled, axis=-1), training=training)
         scores = tf.cast(self.projection(joined), tf.float32)
         return Votes(scores, tuple(weights for weights in attentions if weights is not None))
-
-    def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
-        """Classifies a batch; see `classify`."""
-        embedded = [self.embed(text, training=training) for text in texts]
-        return self.classify(embedded, masks=[text["mask"] for text in texts], training=training)
 
 
 @keras.saving.register_keras_serializable(package="nlp_rnn")
@@ -209,10 +201,6 @@ class Classifier(keras.Model):
     def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
         """Classifies a batch; see the class."""
         answers = [member(texts, training=training) for member in self.members]
-        return self._votes(texts, answers)
-
-    def _votes(self, texts: Sequence[Inputs], answers: Sequence[Votes]) -> Votes:
-        """Puts the members' answers together, the linear model's last."""
         scores = [answer.scores for answer in answers]
         if self.linear is not None:
             numbers = self.members[0].embedding.numbers
@@ -230,7 +218,6 @@ class Classifier(keras.Model):
         *,
         weights: tf.Tensor,
         label_smoothing: float = 0.0,
-        adversarial_norm: float = 0.0,
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the loss of a batch.
@@ -243,9 +230,6 @@ class Classifier(keras.Model):
             labels: float32 (batch, classes). 1 where a label is right.
             weights: float32 (batch,). What an example counts; 0 for the empty ones at a batch's end.
             label_smoothing: Probability spread evenly over all classes.
-            adversarial_norm: If above 0, length of the worst disturbance of a
-                text's embeddings, under which the text should keep its label
-                (Miyato et al., 2017, section 3. arXiv:1605.07725).
             training: see the class.
 
         Returns:
@@ -261,35 +245,8 @@ class Classifier(keras.Model):
                 each = tf.nn.softmax_cross_entropy_with_logits(labels, scores)
             return tf.reduce_sum(weights * each)
 
-        answers: list[tuple[Votes, ...]]
-        if adversarial_norm:
-            answers = [self._attacked(member, texts, cross_entropy, adversarial_norm) for member in self.members]
-        else:
-            answers = [(member(texts, training=training),) for member in self.members]
-        losses = [tf.add_n([cross_entropy(answer.scores) for answer in some]) / len(some) for some in answers]
-        if self.linear is not None:
-            losses.append(cross_entropy(self._votes(texts, [some[0] for some in answers]).scores[-1]))
+        losses = [cross_entropy(member) for member in tf.unstack(self(texts, training=training).scores)]
         return tf.add_n(losses) / len(losses), tf.reduce_sum(weights)
-
-    def _attacked(
-        self,
-        member: ClassifierMember,
-        texts: Sequence[Inputs],
-        cross_entropy: Callable[[tf.Tensor], tf.Tensor],
-        norm: float,
-    ) -> tuple[Votes, ...]:
-        """Returns a member's training answers to texts as they are, and to the worst that is near them."""
-        masks = [text["mask"] for text in texts]
-        embedded = [member.embed(text, training=True) for text in texts]
-        with tf.GradientTape() as tape:
-            tape.watch(embedded)
-            clean = member.classify(embedded, masks=masks, training=True)
-            loss = cross_entropy(clean.scores)
-        disturbed = [
-            features + _disturbance(gradient, norm)
-            for features, gradient in zip(embedded, tape.gradient(loss, embedded), strict=True)
-        ]
-        return clean, member.classify(disturbed, masks=masks, training=True)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments, without `training_path`: it belongs to a machine, not to a model."""
@@ -299,10 +256,3 @@ class Classifier(keras.Model):
 def vote(scores: tf.Tensor) -> tf.Tensor:
     """Returns the members' common scores, float32 (batch, classes), of theirs, (members, batch, classes)."""
     return tf.reduce_mean(scores, axis=0)
-
-
-def _disturbance(gradient: tf.Tensor, norm: float) -> tf.Tensor:
-    """Returns the direction in which a text's loss rises fastest, of this length."""
-    direction = tf.stop_gradient(tf.cast(gradient, tf.float32))
-    length = tf.sqrt(tf.reduce_sum(tf.square(direction), axis=[1, 2], keepdims=True))
-    return tf.cast(norm * tf.math.divide_no_nan(direction, length), gradient.dtype)

@@ -139,7 +139,6 @@ class ClassificationTask:
                 batch["labels"],
                 weights=weights,
                 label_smoothing=settings.label_smoothing,
-                adversarial_norm=settings.adversarial_norm,
                 training=True,
             )
 
