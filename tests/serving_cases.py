@@ -9,9 +9,13 @@ import numpy as np
 import tagger_cases
 import tensorflow as tf
 
+from nlp_rnn import families
 from nlp_rnn.answers import Client
+from nlp_rnn.config import DataConfig
+from nlp_rnn.families import ClassificationText
+from nlp_rnn.jobs import ClassifierRun
+from nlp_rnn.model_config import ClassifierConfig
 from nlp_rnn.models.classification import ClassificationModule
-from nlp_rnn.models.classifier import Classifier
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
 from nlp_rnn.models.translator import Translator
@@ -57,17 +61,17 @@ def pair_classification_module() -> ClassificationModule:
     tokenizer = CharacterTokenizer(
         vocabulary="abcdefgh ", normalizer=Normalizer(unicode_normalization="nfc", lowercase=True)
     )
-    network = Classifier(
-        classes=3, texts=2, multi_label=False, members=1, ngrams=0, ngram_buckets=1, cell="gru", encoder_size=4,
-        embedding={"vocabulary_size": tokenizer.vocabulary_size, "embedding_size": 4}, encoder_layers=1,
-        residual=False, pools=("max", "attention"), attention_size=4, dropout=0.0,
+    side = ClassificationText(reader=TokenizedTextReader(tokenizer), labels=("yes", "nö", "maybe"))
+    run = ClassifierRun(
+        output="unused", data=DataConfig(text_pair_column="second"),
+        model=ClassifierConfig(embedding_size=4, encoder_size=4, attention_size=4, dropout=0.0),
     )  # fmt: skip
+    network = families.build_classifier(run, side)
     generator = np.random.default_rng(7)
     for variable in network.trainable_variables:
         variable.assign(generator.normal(0, 0.9, variable.shape))
     return ClassificationModule(
-        network=network, reader=TokenizedTextReader(tokenizer), labels=("yes", "nö", "maybe"), temperature=1.0,
-        threshold=0.5, maximum_length=20,
+        network=network, reader=side.reader, labels=side.labels, temperature=1.0, threshold=0.5, maximum_length=20,
     )  # fmt: skip
 
 
