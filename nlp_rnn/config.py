@@ -342,7 +342,7 @@ class TaggerConfig:
             token.
         cell: Recurrent cell of the encoder.
         word_size: Width of the trained word embeddings.
-        shape_size: Width of the embeddings of word shapes (capitals, digits).
+        shape_size: Width of the embeddings of word shapes (capitals, digits); 0 does without.
         character_encoder: What reads the characters of a word.
         character_embedding_size: Width of the character embeddings.
         character_size: Width of what is read from a word's characters.
@@ -368,12 +368,12 @@ class TaggerConfig:
     def __post_init__(self) -> None:
         for name in (
             "word_size",
-            "shape_size",
             "character_embedding_size",
             "character_size",
             "encoder_size",
             "encoder_layers",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.shape_size >= 0, "shape_size", self.shape_size, "at least 0")
         require(self.character_size % 2 == 0, "character_size", self.character_size, "even: half for each direction")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")

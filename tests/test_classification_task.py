@@ -1,0 +1,123 @@
+"""Learning to classify: what is made of a corpus, and that a whole run learns, exports and is measured."""
+
+import json
+import logging
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import nlp_rnn
+from nlp_rnn import store
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
+from nlp_rnn.corpora import Corpus
+from nlp_rnn.jobs import ClassifierRun
+from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
+from nlp_rnn.runs import Trained
+from nlp_rnn.tasks.classification import ClassificationTask
+
+SIZES = {"embedding_size": 8, "encoder_size": 6, "attention_size": 4, "dropout": 0.0, "ngram_buckets": 64}
+TEXTS = ["a good film", "a bad film", "not so good", "so good", "very good indeed", "fair"]
+LABELS = ["10", "9", "9", "10", "10", "b"]
+
+
+def corpus(labels: list, texts: list[str] = TEXTS, **columns: list[str]) -> Corpus:
+    rows = datasets.Dataset.from_dict({"text": texts, **columns, "label": labels})
+    return Corpus(train=rows, validation=rows, test=None, notes=())
+
+
+def prepare(labels: list = LABELS, *, data: DataConfig | None = None, **changes: object) -> ClassificationTask:
+    groups = {"reading": ReadingConfig(), "training": ClassifierTrainingConfig(), **changes}
+    run = ClassifierRun(output="unused", data=data or DataConfig(), model=ClassifierConfig(**SIZES), **groups)
+    return ClassificationTask.prepare(run, corpus(labels), "portable")
+
+
+def test_labels_are_in_a_natural_order() -> None:
+    task = prepare()
+    assert task.text.labels == ("9", "10", "b")
+    assert task.numbered["label"] == [[1], [0], [0], [1], [1], [2]]
+
+
+def test_one_label_is_nothing_to_learn() -> None:
+    with pytest.raises(ConfigError, match="nothing to tell apart: all training examples have the label 'x'"):
+        prepare(["x"] * 6)
+
+
+def test_a_label_with_one_example_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    prepare()
+    assert "1 labels have a single training example: b." in caplog.text
+
+
+def test_balanced_labels_count_alike() -> None:
+    task = prepare(training=ClassifierTrainingConfig(class_weights="balanced", word_dropout=0.0))
+    (batch,) = task.set_up().epoch_batches(0)
+    _, weight = task.set_up().objective(batch, tf.constant(0))
+    # 6 examples of 3 labels: each label's examples count 2 together.
+    assert float(weight) == pytest.approx(6.0)
+    assert task._class_weights() == pytest.approx([1.0, 2 / 3, 2.0])
+
+
+def test_vectors_go_to_every_member(tmp_path: Path) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_text("good 1 2 3\nfantastic 4 5 6\n")
+    task = prepare(reading=ReadingConfig(vectors=str(path)))
+    features = task.text.reader.words.features
+    numbers = features.encode(np.array(["Good", "fantastic", "film"]))["words"].numpy()
+    for member in task.network.members:
+        table = member.embedding.vectors.get_weights()[0]
+        np.testing.assert_array_equal(table[numbers], [[1, 2, 3], [4, 5, 6], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("tokenizer", ["sentencepiece", "characters"])
+def test_text_need_not_be_read_in_words(tokenizer: str) -> None:
+    task = prepare(reading=ReadingConfig(tokenizer=tokenizer, vocabulary_size=40))
+    (batch,) = task.set_up().epoch_batches(0)
+    assert set(batch["texts"][0]) == {"tokens", "mask"}
+
+
+def test_several_labels_or_none_are_learned() -> None:
+    task = prepare([["x", "y"], [], ["y"], ["x"], ["x"], ["y"]], data=DataConfig(multi_label=True))
+    (batch,) = task.set_up().epoch_batches(0)
+    order = batch["rows"].numpy()
+    np.testing.assert_array_equal(
+        batch["labels"].numpy()[np.argsort(order)], [[1, 1], [0, 0], [0, 1], [1, 0], [1, 0], [0, 1]]
+    )
+    text, metrics = task.finish()
+    assert text.temperature > 0 and {"accuracy", "f1", "macro_f1", "validation_loss"} <= set(metrics)
+
+
+def test_long_texts_are_cut_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    training = prepare(reading=ReadingConfig(maximum_length=2)).set_up()
+    assert "4 of 6 training texts are cut after 2 tokens." in caplog.text
+    (batch,) = training.epoch_batches(0)
+    assert batch["texts"][0]["mask"].shape[1] == 2
+    assert batch["labels"].shape[0] == 6
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("models")
+    run = ClassifierRun(
+        output=str(folder / "opinions"),
+        data=DataConfig(dataset="sample:sentiment"),
+        batching=BatchConfig(bucket_width=16),
+        model=ClassifierConfig(embedding_size=32, encoder_size=32, attention_size=32, dropout=0.0, ngrams=0),
+        training=ClassifierTrainingConfig(epochs=3, learning_rate=1e-2, warmup_steps=20, word_dropout=0.0),
+    )
+    return nlp_rnn.train(run)
+
+
+def test_word_order_is_learned_and_the_export_is_as_good(trained: Trained) -> None:
+    # Counting words comes to 0.65 at most.
+    measured = nlp_rnn.evaluate(trained.folder, DataConfig(dataset="sample:sentiment"))
+    assert measured["accuracy"] > 0.9
+    assert measured["examples"] == 300
+
+
+def test_the_temperature_is_stored_and_served(trained: Trained) -> None:
+    stored = store.load(trained.folder)
+    assert stored.text.temperature == pytest.approx(trained.metrics["temperature"])
+    assert json.loads((trained.folder / "model" / "labels.json").read_text())["labels"] == ["negative", "positive"]

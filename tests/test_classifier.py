@@ -1,0 +1,103 @@
+"""The classifier's network: what it computes, that padding and neighbours do not matter, and what training minimises."""
+
+import classifier_cases as cases
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_rnn.config import DataConfig
+from nlp_rnn.models.classifier import Classifier, vote
+
+PAIRS = DataConfig(text_pair_column="other")
+
+
+def test_members_differ_and_each_votes() -> None:
+    side = cases.text()
+    votes = cases.network(side, members=2)([cases.read(side, cases.TEXTS)])
+    assert votes.scores.shape == (3, 4, 3)  # two recurrent members and the linear one
+    assert np.abs(votes.scores[0] - votes.scores[1]).max() > 0.1
+    np.testing.assert_allclose(vote(votes.scores), np.mean(votes.scores, axis=0), rtol=1e-6)
+    (attention,) = votes.attention
+    np.testing.assert_allclose(tf.reduce_sum(attention, axis=1), [1, 1, 1, 0], atol=1e-6)
+
+
+def test_the_linear_member_is_the_sum_of_its_runs() -> None:
+    side = cases.text()
+    network = cases.network(side)
+    texts = cases.read(side, ["Anna lives", "York"])
+    linear = network.linear
+    numbers = network.members[0].embedding.numbers(texts)
+    expected = linear.tokens[0](numbers, mask=texts["mask"]) + linear.characters[0](
+        texts["characters"], mask=texts["characters"] != 0, positions=texts["positions"], words_mask=texts["mask"]
+    )
+    np.testing.assert_allclose(network([texts]).scores[-1], expected, rtol=1e-6)
+
+
+def test_padding_and_neighbours_change_nothing() -> None:
+    side = cases.text()
+    network = cases.network(side, members=2)
+    together = network([cases.read(side, cases.TEXTS, width=17)]).scores.numpy()
+    for row, text in enumerate(cases.TEXTS):
+        alone = network([cases.read(side, [text])]).scores.numpy()
+        np.testing.assert_allclose(together[:, row], alone[:, 0], atol=1e-5)
+
+
+def test_tokens_need_no_words() -> None:
+    side = cases.characters()
+    network = cases.network(side)
+    assert not network.linear.characters
+    assert np.isfinite(network([cases.read(side, cases.TEXTS)]).scores).all()
+
+
+def test_a_pair_is_read_in_its_order() -> None:
+    side = cases.text()
+    network = cases.network(side, data=PAIRS)
+    first, second = cases.read(side, cases.TEXTS), cases.read(side, cases.TEXTS[::-1])
+    votes = network([first, second])
+    assert len(votes.attention) == 2
+    assert np.abs(votes.scores - network([second, first]).scores).max() > 0.1
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_the_members() -> None:
+    side = cases.text()
+    network, texts = cases.network(side, members=2), cases.read(side, cases.TEXTS)
+    labels, weights = np.eye(3, dtype=np.float32)[[0, 2, 1, 1]], np.array([1, 2, 0.5, 0], np.float32)
+    total, count = network.loss_sum([texts], labels, weights=weights, label_smoothing=0.3)
+    scores = network([texts]).scores.numpy().astype(np.float64)
+    log = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    target = 0.7 * labels + 0.1
+    np.testing.assert_allclose(total, -(weights * (target * log).sum(-1)).sum(-1).mean(), rtol=1e-5)
+    assert count == 3.5
+
+
+def test_labels_of_several_are_decided_one_by_one() -> None:
+    side = cases.text()
+    network, texts = cases.network(side, data=DataConfig(multi_label=True)), cases.read(side, cases.TEXTS)
+    labels, weights = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0], [1, 0, 1]], np.float32), np.ones(4, np.float32)
+    total, _ = network.loss_sum([texts], labels, weights=weights)
+    scores = network([texts]).scores.numpy().astype(np.float64)
+    each = np.log1p(np.exp(-np.abs(scores))) + np.maximum(scores, 0) - labels * scores
+    np.testing.assert_allclose(total, each.mean(-1).sum(-1).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_every_weight_learns_in_every_precision(precision: str) -> None:
+    side = cases.text()
+    network = cases.network(side, precision=precision, members=2, character_encoder="convolution", character_size=4)
+    texts = cases.read(side, cases.TEXTS)
+    labels = np.eye(3, dtype=np.float32)[[0, 2, 1, 1]]
+    with tf.GradientTape() as tape:
+        total, _ = network.loss_sum([texts], labels, weights=np.ones(4, np.float32), training=True)
+    assert total.dtype == tf.float32
+    values = [variable.value for variable in network.trainable_variables]
+    for variable, gradient in zip(network.trainable_variables, tape.gradient(total, values), strict=True):
+        gradient = tf.convert_to_tensor(gradient).numpy()
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, variable.path
+
+
+def test_a_network_is_rebuilt_from_its_arguments() -> None:
+    side = cases.text()
+    network, texts = cases.network(side, members=2), cases.read(side, cases.TEXTS)
+    again = Classifier.from_config(network.get_config())
+    again.set_weights(network.get_weights())
+    np.testing.assert_array_equal(again([texts]).scores, network([texts]).scores)
