@@ -57,7 +57,7 @@ def buckets(row: Sequence[int], longest: int, count: int = BUCKETS) -> list[int]
 
 def scores(layer: NGramScores, found: Sequence[int]) -> np.ndarray:
     table, bias = (weight.astype(np.float64) for weight in layer.get_weights())
-    return 4 * table[list(found)].sum(axis=0) / np.sqrt(max(len(found), 1)) + bias
+    return module._SCALE * table[list(found)].sum(axis=0) / np.sqrt(max(len(found), 1)) + bias
 
 
 @pytest.mark.parametrize("longest", range(1, LONGEST + 1))
@@ -158,7 +158,7 @@ def test_gradients_are_shared_out_by_runs_and_padding_has_none() -> None:
     expected = np.zeros((BUCKETS, CLASSES))
     for row, weight in zip(ROWS, weights, strict=True):
         for bucket in (found := buckets(row, 3)):
-            expected[bucket] += 4 * weight / np.sqrt(len(found))
+            expected[bucket] += module._SCALE * weight / np.sqrt(len(found))
     np.testing.assert_allclose(of_table, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(of_bias, weights.sum(axis=0), rtol=1e-5)
 
