@@ -65,18 +65,15 @@ def multi_label_metrics(predicted: Labels, expected: Labels) -> dict[str, Any]:
         np.array([[label in chosen for label in labels] for chosen in side], bool).reshape(len(side), len(labels))
         for side in (expected, predicted)
     )
-    hits = int((left & right).sum())
-    precision, recall = (hits / max(int(side.sum()), 1) for side in (right, left))
-    classes = {}
-    if labels:
-        columns = metrics.precision_recall_fscore_support(left, right, zero_division=0)
-        classes = {label: figures(*row) for label, *row in zip(labels, *columns, strict=True)}
+    # Not by scikit-learn, which takes a single column of truth values for two classes.
+    columns = _rates(*(each.sum(axis=0) for each in (left & right, right, left)))
+    precision, recall, f1, _ = map(float, _rates(*(each.sum() for each in (left & right, right, left))))
     return {
         "accuracy": float((left == right).all(axis=1).mean()),
         "precision": precision,
         "recall": recall,
-        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
-        **summary(classes),
+        "f1": f1,
+        **summary({label: figures(*row) for label, *row in zip(labels, *columns, strict=True)}),
     }
 
 
@@ -112,6 +109,12 @@ def summary(classes: dict[str, dict[str, float]]) -> dict[str, Any]:
         "weighted_f1": float(np.average(values, weights=weights)) if sum(weights) else 0.0,
         "per_class": classes,
     }
+
+
+def _rates(hits: Any, found: Any, wanted: Any) -> tuple[Any, Any, Any, Any]:
+    """Returns precision, recall, F1 and support of counts of the same shape; 0 where nothing is divided."""
+    f1 = 2 * hits / np.maximum(found + wanted, 1)
+    return hits / np.maximum(found, 1), hits / np.maximum(wanted, 1), f1, wanted
 
 
 def _require_alike(expected: Sequence[Any], **others: Sequence[Any]) -> None:

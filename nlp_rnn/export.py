@@ -4,6 +4,7 @@ On any difference that the parity gate finds the export is refused, and the
 versions there before stay as they are.
 """
 
+import functools
 import json
 import logging
 import os
@@ -173,9 +174,8 @@ def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, An
                 folder, module.signatures, _translation_inputs(samples), parity.translation_tie, alternatives="n_best"
             )
         if isinstance(module, ClassificationModule):
-            return parity.check(
-                folder, module.signatures, _classification_inputs(module, samples), parity.classification_tie
-            )
+            tie = functools.partial(parity.classification_tie, threshold=module.threshold)
+            return parity.check(folder, module.signatures, _classification_inputs(module, samples), tie)
         return parity.check(folder, module.signatures, _tagging_inputs(samples), parity.tagging_tie)
     except parity.ParityError as error:
         raise ExportError(f"Export refused: {error}") from error

@@ -4,6 +4,7 @@ That process knows TensorFlow and TensorFlow Text alone, sees no GPU, and
 answers real examples through every signature.
 """
 
+import itertools
 import json
 import logging
 import math
@@ -155,14 +156,16 @@ def tagging_tie(live: Row, served: Row, alternatives: Row) -> bool:
     return all(key == "tags" or key.startswith("entity_") for key in apart)
 
 
-def classification_tie(live: Row, served: Row, alternatives: Row) -> bool:
-    """Tells whether only the choice differs, between labels that are nearly equally probable."""
+def classification_tie(live: Row, served: Row, alternatives: Row, *, threshold: float) -> bool:
+    """Tells whether only the choice differs, between labels nearly as probable as each other, or as the threshold."""
     del alternatives
     apart = {key for key in live if not close(live[key], served.get(key))}
     if live.keys() != served.keys() or not apart <= {"label", "selected"}:
         return False
     if "selected" in apart:
-        return True  # the probabilities are equal, and one of them is that close to the threshold
+        # What stands at the end is cut off where it is False, or 0.
+        rows = itertools.zip_longest(live["selected"], served["selected"], served["probabilities"], fillvalue=0)
+        return all(mine == theirs or close(float(score), threshold) for mine, theirs, score in rows)
     probabilities = dict(zip(served["labels"], served["probabilities"], strict=False))
     return close(probabilities.get(served["label"], 0.0), served["score"])
 

@@ -178,8 +178,8 @@ def _cells(
         rounded = -(-np.stack([source, target]).astype(np.int64) // width) * width
         # Not beyond the longest example and its EOS: that is what has a place in batch_tokens.
         rounded = np.minimum(rounded, batching.longest_example + end_tokens)
-        # No batch is of length 0, not even one of sentences without words.
-        rounded[0] = np.maximum(rounded[0], 1)
+        # No batch is of length 0, not even one of sentences without words, on a side that has any.
+        rounded = np.maximum(rounded, [[1], [int(target.any())]])
         base = int(rounded.max()) + 1
         codes, counts = np.unique(rounded[0] * base + rounded[1], return_counts=True)
         if len(codes) <= _MOST_CELLS:

@@ -1,5 +1,6 @@
 """Rows of any source as rows with a task's standard columns, checked one by one."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -98,7 +99,8 @@ class RowReader:
             languages = {"source": self._data.source_language, "target": self._data.target_language}
             return {side: _language(pair, str(code), name, side) for side, code in languages.items()}
         return {
-            standard: _column(row, column, name, f"{standard}-column") for standard, column in self._columns.items()
+            standard: _column(row, column, name, f"{standard.replace('_', '-')}-column")
+            for standard, column in self._columns.items()
         }
 
     def _text(self, column: str, value: Any, at: At) -> str:
@@ -109,21 +111,26 @@ class RowReader:
         return value
 
     def _label(self, value: Any, at: At) -> str | list[str]:
-        column = self._columns["label"]
         if not self._data.multi_label:
-            # Classes read as numbers with a point, as a table with missing values has them.
-            whole = isinstance(value, float) and value.is_integer()
-            if isinstance(value, float) and not whole:
+            return self._class(value, at)
+        if isinstance(value, str):  # of a table's cell; an empty one has no labels
+            value = [name.strip() for name in value.split(",") if name.strip()]
+        names = value if isinstance(value, list) else [value]
+        return list(dict.fromkeys(self._class(name, at) for name in names))
+
+    def _class(self, value: Any, at: At) -> str:
+        column = self._columns["label"]
+        # A table with missing values has them as NaN, and all its numbers with a point.
+        if isinstance(value, float) and math.isnan(value):
+            value = None
+        if isinstance(value, float):
+            if not value.is_integer():
                 raise DataError(
                     f"{at()}: column {column!r} must hold the name or number of a class, not {value!r}. "
                     "Classify values first, such as into ranges."
                 )
-            return _label(int(value) if whole else value, column, at)
-        if isinstance(value, str):  # of a table's cell; an empty one has no labels
-            value = [name.strip() for name in value.split(",") if name.strip()]
-        if not isinstance(value, list):
-            return [_label(value, column, at)]
-        return list(dict.fromkeys(_label(name, column, at) for name in value))
+            value = int(value)
+        return _label(value, column, at)
 
     def _tagged(self, tokens: Any, tags: Any, at: At) -> Row | None:
         for standard, value in (("tokens", tokens), ("tags", tags)):

@@ -179,6 +179,13 @@ def test_nested_translations_work_in_either_direction(tmp_path):
         ('{"text": null, "label": 1}', "classification", {}, r"a\.jsonl, line 2: no value in column 'text'"),
         ('{"text": 7, "label": 1}', "classification", {}, r"a\.jsonl, line 2: column 'text' must hold text, not 7"),
         ('{"text": "a", "label": [1]}', "classification", {}, r"line 2: column 'label' must hold a name or a number"),
+        ('{"text": "a", "label": 0.5}', "classification", {}, r"line 2: column 'label' must hold the name or number"),
+        (
+            '{"text": "a", "pair": "b", "label": 1}',
+            "classification",
+            {"text_pair_column": "pairs"},
+            r"no column 'pairs'; there are 'text', 'pair', 'label'. Did you mean 'pair'\? .*--text-pair-column",
+        ),
         (
             '{"tokens": ["a"], "tags": []}',
             "tagging",

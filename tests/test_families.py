@@ -11,13 +11,26 @@ import tagger_cases as cases
 import tensorflow as tf
 
 from nlp_rnn import words
-from nlp_rnn.config import ConfigError, TextConfig, TranslatorConfig
-from nlp_rnn.families import FAMILIES, TaggingText, TranslationText, build_tagger, build_translator, family_of
-from nlp_rnn.jobs import TranslatorRun
-from nlp_rnn.reading import WordReader
+from nlp_rnn.config import ConfigError, DataConfig, TextConfig, TranslatorConfig
+from nlp_rnn.families import (
+    FAMILIES,
+    ClassificationText,
+    TaggingText,
+    TranslationText,
+    build_classifier,
+    build_tagger,
+    build_translator,
+    family_of,
+)
+from nlp_rnn.jobs import ClassifierRun, TranslatorRun
+from nlp_rnn.model_config import ClassifierConfig
+from nlp_rnn.reading import SplitTextReader, TokenizedTextReader, WordReader
 from nlp_rnn.text import CharacterTokenizer, Normalizer
 
 SIZES = TranslatorConfig(embedding_size=8, encoder_size=6, decoder_size=10, attention_size=4)
+CLASSIFIER_SIZES = ClassifierConfig(
+    embedding_size=8, encoder_size=6, attention_size=4, members=2, ngrams=2, character_ngrams=3, ngram_buckets=50
+)
 
 
 def characters(known: str) -> CharacterTokenizer:
@@ -30,6 +43,15 @@ def tagging_text(*, subwords: bool = False, **settings: Any) -> TaggingText:
         reader=WordReader(features=cases.features(), subwords=pieces),
         **{"tags": ("O", "B-ÄÖ", "I-ÄÖ"), "scheme": "bio", **settings},
     )
+
+
+def classification_text(*, kind: str = "words", **settings: Any) -> ClassificationText:
+    """A classifier's text side; words have a reader that gives their characters, but not their shapes."""
+    reader: Any = TokenizedTextReader(characters("abc"))
+    if kind == "words":
+        features = cases.features(further_words=["quokka", "zebra"])
+        reader = SplitTextReader(WordReader(features=features), characters=True, shapes=False)
+    return ClassificationText(reader=reader, **{"labels": ("böse", "gut", "so, so"), **settings})
 
 
 def files(folder: Path) -> set[str]:
@@ -147,6 +169,72 @@ def test_a_tagger_has_the_sizes_of_its_words_and_tags() -> None:
     assert plain.words.subword_embedding is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "written"), [("words", "words/words.json"), ("characters", "tokenizer/tokenizer.json")]
+)
+def test_a_classifier_s_reader_and_labels_are_written_and_read(tmp_path: Path, kind: str, written: str) -> None:
+    saved = classification_text(kind=kind, vector_size=3, temperature=1.25)
+    saved.save(tmp_path)
+    assert files(tmp_path) == {written, "labels.json"}
+    loaded = ClassificationText.load(tmp_path)
+    assert (loaded.labels, loaded.vector_size, loaded.temperature) == (("böse", "gut", "so, so"), 3, 1.25)
+    texts = tf.constant(["Anna, a zebra!", "", "cab"])
+    mine, theirs = (
+        side.reader.inputs(side.reader.cut(texts).to_tensor()) for side in (saved, loaded)
+    )  # fmt: skip
+    assert set(theirs) == ({"words", "characters", "positions"} if kind == "words" else {"tokens"})
+    for name, values in theirs.items():
+        np.testing.assert_array_equal(values, mine[name], strict=True, err_msg=name)
+    assert "böse" in (tmp_path / "labels.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "", '{"labels": ["a"]}', '{"labels": 3}', b"\xff", '{"labels": ["a"], "temperature": "hot"}']
+)
+def test_labels_that_cannot_be_read_say_so(tmp_path: Path, content: str | bytes) -> None:
+    classification_text().save(tmp_path)
+    (tmp_path / "labels.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError, match="labels.json is broken .*: copy it again, or train again"):
+        ClassificationText.load(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("words", "labels.json"), ("characters", "tokenizer")])
+def test_half_a_classifier_is_not_loaded(tmp_path: Path, kind: str, name: str) -> None:
+    classification_text(kind=kind).save(tmp_path)
+    path = tmp_path / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ConfigError, match=f"lacks {name}: it was written or copied in part"):
+        ClassificationText.load(tmp_path)
+
+
+def test_a_classifier_has_the_sizes_of_its_words_and_labels() -> None:
+    network = build_classifier(ClassifierRun(output="o", model=CLASSIFIER_SIZES), classification_text(vector_size=7))
+    assert len(network.members) == 2
+    for member in network.members:
+        # 4 special words and 8 known ones; 2 more have vectors.
+        assert member.embedding.word_embedding.embeddings.shape == (12, 8)
+        assert member.embedding.vectors.embeddings.shape == (14, 7)
+        assert not member.embedding.vectors.embeddings.numpy().any()
+        assert member.embedding.shape_embedding is None
+        assert member.projection.kernel.shape == (2 * 2 * 6, 3)
+    assert (network.arguments["texts"], network.multi_label) == (1, False)
+    shaped = ClassifierRun(output="o", model=ClassifierConfig(shape_size=2, encoder_size=6))
+    embedding = build_classifier(shaped, classification_text()).members[0].embedding
+    assert embedding.shape_embedding.embeddings.shape == (words.SHAPES, 2)
+
+
+def test_a_classifier_of_tokens_has_the_size_of_its_tokenizer_and_reads_no_characters() -> None:
+    run = ClassifierRun(
+        output="o", model=CLASSIFIER_SIZES, data=DataConfig(text_pair_column="second", multi_label=True)
+    )  # fmt: skip
+    network = build_classifier(run, classification_text(kind="characters", labels=("a", "b")))
+    assert network.members[0].embedding.embedding.embeddings.shape == (4 + 3, 8)
+    assert network.arguments["character_ngrams"] == 0
+    assert (network.arguments["texts"], network.multi_label) == (2, True)
+    # Both texts, their difference and their product, of two pools each.
+    assert network.members[0].projection.kernel.shape == (4 * 2 * 2 * 6, 2)
+
+
 def test_a_translator_has_the_sizes_of_its_tokenizers() -> None:
     text = TranslationText(source=characters("abc"), target=characters("xy"))
     run = TranslatorRun(output="o", model=SIZES, text=TextConfig(shared_vocabulary=False))
@@ -164,11 +252,14 @@ def test_networks_compute_as_asked(precision: str) -> None:
     shared = characters("abc")
     texts = TranslationText(source=shared, target=shared)
     translator = build_translator(TranslatorRun(output="o", model=SIZES), texts, precision=precision)
-    for network in (tagger, translator):
+    run = ClassifierRun(output="o", model=CLASSIFIER_SIZES)
+    classifier = build_classifier(run, classification_text(), precision=precision)
+    for network in (tagger, translator, classifier, classifier.members[0]):
         assert (network.compute_dtype, network.variable_dtype) == (computes, "float32")
 
 
 def test_a_configuration_tells_its_family() -> None:
     assert family_of(cases.run()).name == "tagger"
     assert family_of(TranslatorRun(output="o")).name == "translator"
-    assert [family.name for family in FAMILIES] == ["translator", "tagger"]
+    assert family_of(ClassifierRun(output="o")).name == "classifier"
+    assert [family.name for family in FAMILIES] == ["translator", "tagger", "classifier"]

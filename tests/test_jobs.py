@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from nlp_rnn.config import ConfigError, SearchConfig, WordsConfig
-from nlp_rnn.jobs import EvaluateRun, ExportRun, PredictRun, TaggerRun, TranslatorRun
+from nlp_rnn.config import ConfigError, DataConfig, SearchConfig, WordsConfig
+from nlp_rnn.jobs import ClassifierRun, EvaluateRun, ExportRun, PredictRun, TaggerRun, TranslatorRun
+from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
 
-RUNS = (TranslatorRun, TaggerRun, EvaluateRun, PredictRun, ExportRun)
+RUNS = (TranslatorRun, TaggerRun, ClassifierRun, EvaluateRun, PredictRun, ExportRun)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,7 @@ RUNS = (TranslatorRun, TaggerRun, EvaluateRun, PredictRun, ExportRun)
     [
         (TranslatorRun, {"output": ""}, "output must be the path of a model directory, not ''"),
         (TaggerRun, {"output": ""}, "output must be the path of a model directory, not ''"),
+        (ClassifierRun, {"output": ""}, "output must be the path of a model directory, not ''"),
         (EvaluateRun, {"model": ""}, "model must be the path of a model directory, not ''"),
         (EvaluateRun, {"model": "m", "batch_size": 0}, "batch_size must be at least 1"),
         (EvaluateRun, {"model": "m", "ignore_pattern": "("}, r"ignore_pattern must be a regular expression, not '\('"),
@@ -66,7 +68,7 @@ def test_an_export_keeps_the_search_of_the_training_but_for_what_is_given() -> N
 
 def test_an_export_can_change_every_setting_of_the_search() -> None:
     settings = {item.name for item in dataclasses.fields(SearchConfig)}
-    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model"}
+    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model", "threshold"}
 
 
 def test_an_export_whose_settings_contradict_the_training_s_is_refused() -> None:
@@ -81,5 +83,32 @@ def test_an_export_of_a_tagger_fixes_its_maximum_length_alone() -> None:
     assert ExportRun(model="m", maximum_length=9).fixed(trained_with) == {"maximum_length": 9}
     with pytest.raises(ConfigError, match="maximum_length must be at least 1, not 0"):
         ExportRun(model="m", maximum_length=0).fixed(trained_with)
-    with pytest.raises(ConfigError, match="beam_size, n_best: a tagger has no such setting; maximum_length is"):
+    with pytest.raises(ConfigError, match="beam_size, n_best: a tagger has no such setting; it has maximum_length."):
         ExportRun(model="m", n_best=2, beam_size=3, maximum_length=9).fixed(trained_with)
+    with pytest.raises(ConfigError, match="threshold: a tagger has no such setting; it has maximum_length."):
+        ExportRun(model="m", threshold=0.3).fixed(trained_with)
+
+
+def test_an_export_of_a_classifier_fixes_its_maximum_length_and_its_threshold() -> None:
+    trained_with = ClassifierRun(
+        output="o", reading=ReadingConfig(maximum_length=40), model=ClassifierConfig(threshold=0.4)
+    )  # fmt: skip
+    assert ExportRun(model="m").fixed(trained_with) == {"maximum_length": 40, "threshold": 0.4}
+    given = ExportRun(model="m", maximum_length=9, threshold=0.1)
+    assert given.fixed(trained_with) == {"maximum_length": 9, "threshold": 0.1}
+    with pytest.raises(ConfigError, match="threshold must be between 0 and 1, not 2.0"):
+        ExportRun(model="m", threshold=2.0).fixed(trained_with)
+    with pytest.raises(ConfigError, match="beam_size: a classifier has no such setting; it has maximum_length, thresh"):
+        ExportRun(model="m", beam_size=3).fixed(trained_with)
+
+
+def test_a_translator_has_no_threshold() -> None:
+    with pytest.raises(ConfigError, match="threshold: a translator has no such setting; it has beam_size, coverage_p"):
+        ExportRun(model="m", threshold=0.3).fixed(TranslatorRun(output="o"))
+
+
+def test_classes_are_balanced_where_one_label_is_right() -> None:
+    balanced = ClassifierTrainingConfig(class_weights="balanced")
+    assert ClassifierRun(output="o", training=balanced).training.class_weights == "balanced"
+    with pytest.raises(ConfigError, match="class_weights are for examples with one label: leave them out with multi_"):
+        ClassifierRun(output="o", data=DataConfig(multi_label=True), training=balanced)

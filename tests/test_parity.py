@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn import parity
-from nlp_rnn.parity import ParityError, check, close, tagging_tie, translation_tie, wire
+from nlp_rnn.parity import ParityError, check, classification_tie, close, tagging_tie, translation_tie, wire
 
 NAN = float("nan")
 
@@ -101,6 +101,41 @@ def test_only_a_tie_of_probabilities_excuses_another_tag() -> None:
         assert not tagging_tie(live, {**other, **change}, {}), change
     assert not tagging_tie(live, {key: other[key] for key in other if key != "tokens"}, {})
     assert not tagging_tie(live, {**other, "more": 1}, {})
+
+
+def test_only_a_tie_of_labels_excuses_another_label() -> None:
+    labels = {"labels": ["a", "b", "c"], "truncated": False}
+    live = {**labels, "probabilities": [0.45, 0.45004, 0.09996], "label": "b", "score": 0.45004}
+    other = {**live, "label": "a", "score": 0.45}
+    assert classification_tie(live, other, {}, threshold=0.5)
+    for change in (
+        {"label": "c"},  # a real difference, for all that its score may say
+        {"label": "d"},
+        {"score": 0.46},
+        {"score": NAN},
+        {"probabilities": [0.46, 0.45004, 0.09996]},
+        {"truncated": True},
+        {"labels": ["b", "a", "c"]},
+        {"more": 1},
+    ):
+        assert not classification_tie(live, {**other, **change}, {}, threshold=0.5), change
+    assert not classification_tie(live, {key: other[key] for key in other if key != "score"}, {}, threshold=0.5)
+
+
+def test_only_a_tie_with_the_threshold_excuses_another_selection() -> None:
+    """Lists end where only False, or 0, would follow."""
+    live = {"labels": ["a", "b", "c"], "probabilities": [0.8, 0.3, 0.30004], "selected": [True]}
+    for selected, tie in (
+        ([True, True], True),
+        ([True, False, True], True),
+        ([True, True, True], True),
+        ([], False),
+        ([False, True], False),
+    ):
+        assert classification_tie(live, {**live, "selected": selected}, {}, threshold=0.3) is tie, selected
+    assert not classification_tie(live, {**live, "selected": [True, True]}, {}, threshold=0.4)
+    low = {**live, "probabilities": [0.8, 0.3]}
+    assert not classification_tie(low, {**low, "selected": [True, False, True]}, {}, threshold=0.3)
 
 
 class Weighted(tf.Module):

@@ -154,6 +154,22 @@ def test_a_complete_plan_has_every_row_however_long() -> None:
             assert max(shape.source for shape in plan.shapes) == 300 + end_tokens
 
 
+def test_lengths_of_texts_that_are_cut() -> None:
+    lengths = Lengths(source=np.int32([3, 0, 9]), target=np.int32([0, 7, 4]))
+    cut = lengths.at_most(4)
+    np.testing.assert_array_equal(cut.source, np.int32([3, 0, 4]), strict=True)
+    np.testing.assert_array_equal(cut.target, np.int32([0, 4, 4]), strict=True)
+    assert lengths.source[2] == 9
+
+
+def test_no_side_that_has_tokens_is_of_length_0() -> None:
+    """Second texts of pairs can have none, and recurrent layers need a step."""
+    batching = BatchConfig(batch_size=4, bucket_width=1)
+    lengths = Lengths(source=np.zeros(400, np.int32), target=np.int32([0] * 200 + [30] * 200))
+    plan = BatchPlan(lengths=lengths, batching=batching, end_tokens=0)
+    assert plan.shapes == (Shape(4, 1, 1), Shape(4, 1, 30))
+
+
 def test_nothing_to_plan_is_an_error_that_says_so() -> None:
     for plan in (
         BatchPlan(lengths=sentences([3]), batching=BatchConfig()),

@@ -3,16 +3,12 @@ import json
 import random
 from typing import Any
 
-import numpy as np
 import pytest
 import seqeval.metrics
-from hypothesis import given
-from hypothesis import strategies as st
 from seqeval.scheme import IOB2, IOBES
 from sklearn.metrics import f1_score
 
 from nlp_rnn import tags
-from nlp_rnn.calibration import calibration_bins, expected_calibration_error
 from nlp_rnn.tagging_metrics import confusion, tagging_metrics
 from nlp_rnn.tags import Scheme
 
@@ -152,46 +148,9 @@ def test_confusion_counts_expected_by_predicted() -> None:
     assert matrix.tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
 
 
-def test_bins_of_confidence_by_hand() -> None:
-    """Five bins: borders belong to the bin below, 0 to the first."""
-    scores, correct = [0.0, 0.2, 0.21, 0.6, 1.0, 0.9], [False, True, True, False, True, False]
-    confidence, accuracy, count = calibration_bins(scores, correct, bins=5)
-    assert count.tolist() == [2, 1, 1, 0, 2]
-    np.testing.assert_allclose(confidence, [0.1, 0.21, 0.6, np.nan, 0.95])
-    np.testing.assert_allclose(accuracy, [0.5, 1.0, 0.0, np.nan, 0.5])
-    by_hand = (2 * 0.4 + 0.79 + 0.6 + 2 * 0.45) / 6
-    assert expected_calibration_error(scores, correct, bins=5) == pytest.approx(by_hand)
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
-def test_the_calibration_error_is_that_of_the_paper(predictions: list[tuple[float, bool]]) -> None:
-    total = 0.0
-    for m in range(1, 16):
-        low, high = np.linspace(0, 1, 16)[m - 1 : m + 1]
-        members = [(s, c) for s, c in predictions if low < s <= high or (m == 1 and s == 0)]
-        if members:
-            accuracy = sum(c for _, c in members) / len(members)
-            confidence = sum(s for s, _ in members) / len(members)
-            total += len(members) / len(predictions) * abs(accuracy - confidence)
-    scores, correct = zip(*predictions, strict=True)
-    assert expected_calibration_error(scores, correct) == pytest.approx(total, abs=1e-9)
-    assert calibration_bins(scores, correct).counts.shape == (15,)
-
-
 def test_the_calibration_error_is_reported_of_the_tokens() -> None:
     found = measure(["N V"], ["N N"], scores=[[0.9, 0.7]])
     assert found["expected_calibration_error"] == pytest.approx((0.1 + 0.7) / 2)
-
-
-def test_rounding_may_leave_a_score_slightly_outside() -> None:
-    confidence, _, count = calibration_bins([1.00001, -0.00001], [True, False])
-    assert (count[0], count[-1], confidence[0], confidence[-1]) == (1, 1, 0.0, 1.0)
-
-
-@pytest.mark.parametrize("score", [float("nan"), -2.3, 1.2])
-def test_scores_that_are_no_probabilities_are_refused(score: float) -> None:
-    with pytest.raises(ValueError, match=f"scores between 0 and 1, not {score}"):
-        calibration_bins([0.5, score], [True, True])
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -207,7 +166,3 @@ def test_what_does_not_belong_together_is_refused() -> None:
         measure(["N"], ["N"], scores=[[1.0, 1.0]])
     with pytest.raises(ValueError, match="Sentence 1 has 1 tokens, but unseen of 0"):
         measure(["N"], ["N"], unseen=[[]])
-    with pytest.raises(ValueError, match="one score for each prediction, not 1 for 2"):
-        calibration_bins([0.5], [True, True])
-    with pytest.raises(ValueError, match="at least one prediction"):
-        expected_calibration_error([], [])

@@ -134,7 +134,7 @@ class Pooling(MaskedLayer):
         pooled, weights = [], None
         for pool in self.pools:
             if pool == "last":
-                pooled.append(tf.cast(summary, self.compute_dtype))
+                pooled.append(summary)
             elif pool == "max":
                 pooled.append(masked_max(outputs, mask=mask))
             elif pool == "mean":
@@ -142,7 +142,7 @@ class Pooling(MaskedLayer):
             elif self.attention is not None:
                 attended, weights = self.attention(outputs, mask=mask)
                 pooled.append(attended)
-        return tf.concat(pooled, axis=-1), weights
+        return tf.concat([tf.cast(part, self.compute_dtype) for part in pooled], axis=-1), weights
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments."""

@@ -35,8 +35,8 @@ class WordEncoder(MaskedLayer):
     Call arguments:
         inputs: dict of
             `words` int32 (words,): ids of distinct words, of 0 .. vector_vocabulary_size - 1;
-            `shapes` int32 (words,);
-            `characters` int32 (words, characters), padded on the right with 0;
+            `shapes` int32 (words,); only with `shape_size`;
+            `characters` int32 (words, characters), padded on the right with 0; only with a character encoder;
             `subwords` int32 (words, pieces), padded on the right with 0; only with subwords;
             `positions` int32 (batch, time): each token's row in the above, any row at padding;
             `unknown` bool (batch, time): tokens whose word is read as unknown; optional.

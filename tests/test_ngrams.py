@@ -1,0 +1,195 @@
+"""Runs of tokens as features: against the same arithmetic on whole numbers of any size."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_rnn.layers import ngrams as module
+from nlp_rnn.layers.ngrams import LONGEST, NGramScores
+
+CLASSES, BUCKETS, TIME = 3, 50, 6
+# 2 and 3 are the beginning and the end of a row; large numbers wrap around when they are multiplied.
+ROWS: list[list[int]] = [[7, 4, 7, 9, 2**31 - 1, 0], [4, 7], [], [9], [7, 4]]
+HALVES = ["mixed_bfloat16", "mixed_float16"]
+
+
+def built(longest: int = 3, buckets: int = BUCKETS, **options: object) -> NGramScores:
+    layer = NGramScores(classes=CLASSES, longest=longest, buckets=buckets, **options)
+    layer.build((None, None))
+    generator = np.random.default_rng(1)
+    layer.set_weights([generator.normal(size=weight.shape) for weight in layer.weights])
+    return layer
+
+
+def padded(rows: Sequence[Sequence[int]], time: int = TIME, padding: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    tokens = np.full((len(rows), time), padding, np.int32)
+    for row, numbers in enumerate(rows):
+        tokens[row, : len(numbers)] = numbers
+    return tf.constant(tokens), tf.sequence_mask([len(row) for row in rows], time)
+
+
+def signed(number: int) -> int:
+    number %= 1 << 64
+    return number - (1 << 64) if number >> 63 else number
+
+
+def run_hash(run: Sequence[int]) -> int:
+    """The number of one run: 64 bits that wrap around, and shifts that keep the sign."""
+    value = 0
+    for token, multiplier in zip(run, module._MULTIPLIERS, strict=False):
+        value = signed(value ^ signed((token + 1) * multiplier))
+        value = signed(value ^ (value >> 29))
+    return value
+
+
+def runs(row: Sequence[int], longest: int) -> list[list[int]]:
+    bounded = [2, *row, 3] if row else []
+    return [bounded[i : i + n] for n in range(1, longest + 1) for i in range(len(bounded) - n + 1)]
+
+
+def buckets(row: Sequence[int], longest: int, count: int = BUCKETS) -> list[int]:
+    return [run_hash(run) % count for run in runs(row, longest)]
+
+
+def scores(layer: NGramScores, found: Sequence[int]) -> np.ndarray:
+    table, bias = (weight.astype(np.float64) for weight in layer.get_weights())
+    return module._SCALE * table[list(found)].sum(axis=0) / np.sqrt(max(len(found), 1)) + bias
+
+
+@pytest.mark.parametrize("longest", range(1, LONGEST + 1))
+def test_scores_are_the_sums_of_the_runs_rows(longest: int) -> None:
+    layer = built(longest)
+    tokens, mask = padded(ROWS)
+    found = layer(tokens, mask=mask)
+    assert found.dtype == tf.float32
+    for row, expected in zip(found, ROWS, strict=True):
+        np.testing.assert_allclose(row, scores(layer, buckets(expected, longest)), rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_has_one_hash_wherever_it_stands_and_however_far_it_is_padded() -> None:
+    def hashes(rows: Sequence[Sequence[int]], time: int, padding: int = 0) -> list[Counter[int]]:
+        tokens, mask = padded(rows, time, padding)
+        found = [Counter[int]() for _ in rows]
+        for numbers, real in module._runs(tf.cast(tokens, tf.int64), mask, LONGEST):
+            for counter, values, there in zip(found, numbers.numpy(), real.numpy(), strict=True):
+                counter.update(values[there].tolist())
+        return found
+
+    together = hashes(ROWS, TIME)
+    assert together == [Counter(map(run_hash, runs(row, LONGEST))) for row in ROWS]
+    assert together == hashes(ROWS, TIME + 5, padding=9)
+    assert together == [hashes([row], len(row))[0] for row in ROWS]
+    assert together == hashes(ROWS[::-1], TIME)[::-1]
+
+
+def test_padding_changes_no_score_and_a_row_scores_alike_alone() -> None:
+    layer = built()
+    tokens, mask = padded(ROWS)
+    together = layer(tokens, mask=mask)
+    garbage, wider = padded(ROWS, TIME + 4, padding=7)
+    np.testing.assert_allclose(layer(garbage, mask=wider), together, atol=1e-5)
+    for row, numbers in enumerate(ROWS):
+        alone, real = padded([numbers], len(numbers))
+        np.testing.assert_allclose(layer(alone, mask=real)[0], together[row], atol=1e-5)
+
+
+def test_the_same_tokens_in_another_order_score_otherwise_but_for_single_ones() -> None:
+    rows = [[4, 5, 6], [6, 5, 4], [5, 4, 6]]
+    tokens, mask = padded(rows)
+    alone = built(1, 10_000)(tokens, mask=mask).numpy()
+    np.testing.assert_allclose(alone[1:], alone[:1].repeat(2, axis=0), atol=1e-5)
+    pairs = built(2, 10_000)(tokens, mask=mask).numpy()
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(pairs[one] - pairs[other]).max() > 0.1
+
+
+@pytest.mark.parametrize("run", [[2, 4], [4, 3]], ids=["first", "last"])
+def test_a_token_at_a_text_s_border_has_a_run_of_its_own(run: list[int]) -> None:
+    layer, rows = built(2, 10_000), [[4, 5], [5, 4], [5, 4, 5]]
+    table, bias = map(np.zeros_like, layer.get_weights())
+    table[run_hash(run) % 10_000] = 1.0
+    layer.set_weights([table, bias])
+    tokens, mask = padded(rows)
+    at_border = [run[1] == row[0] or run[0] == row[-1] for row in rows]
+    assert (layer(tokens, mask=mask).numpy()[:, 0] > 0).tolist() == at_border
+
+
+def test_rows_without_tokens_score_the_bias_alone() -> None:
+    layer = built()
+    for shape in ((2, 4), (2, 0), (0, 3)):
+        found = layer(tf.fill(shape, 7), mask=tf.zeros(shape, tf.bool))
+        np.testing.assert_array_equal(found, np.tile(layer.get_weights()[1], (shape[0], 1)).astype(np.float32))
+
+
+def test_words_score_by_the_runs_of_all_their_characters() -> None:
+    layer = built()
+    words = [[7, 8, 9], [4], [], [5, 5]]
+    characters, mask = padded(words)
+    texts = [[0, 1, 0], [3], []]
+    positions, there = padded(texts, 4, padding=3)
+    found = layer(characters, mask=mask, positions=positions, words_mask=there)
+    assert found.shape == (3, CLASSES)
+    for row, text in zip(found, texts, strict=True):
+        expected = [bucket for word in text for bucket in buckets(words[word], 3)]
+        np.testing.assert_allclose(row, scores(layer, expected), rtol=1e-5, atol=1e-5)
+
+
+def test_runs_spread_evenly_over_the_table() -> None:
+    """Ten thousand pairs of a hundred words in a thousand buckets: ten each, with the spread of chance."""
+    tokens = tf.constant([[first, second] for first in range(4, 104) for second in range(4, 104)], tf.int64)
+    *_, (hashes, _) = module._runs(tokens, tf.ones_like(tokens, tf.bool), 2)
+    for count in (1000, 1024):
+        filled = np.bincount(hashes[:, 1].numpy() % count, minlength=count)
+        spread = ((filled - 10_000 / count) ** 2 / (10_000 / count)).sum() / count  # 1 by chance
+        assert spread < 1.3
+
+
+def test_gradients_are_shared_out_by_runs_and_padding_has_none() -> None:
+    layer = built()
+    weights = np.random.default_rng(2).normal(size=(len(ROWS), CLASSES)).astype(np.float32)
+    tokens, mask = padded(ROWS, padding=7)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(layer(tokens, mask=mask) * weights)
+    of_table, of_bias = map(tf.convert_to_tensor, tape.gradient(total, layer.trainable_variables))
+    expected = np.zeros((BUCKETS, CLASSES))
+    for row, weight in zip(ROWS, weights, strict=True):
+        for bucket in (found := buckets(row, 3)):
+            expected[bucket] += module._SCALE * weight / np.sqrt(len(found))
+    np.testing.assert_allclose(of_table, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(of_bias, weights.sum(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_half_precision_changes_no_score(precision: str) -> None:
+    layer, half = built(), built(dtype=keras.DTypePolicy(precision))
+    tokens, mask = padded(ROWS)
+    found = half(tokens, mask=mask)
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found, layer(tokens, mask=mask))
+
+
+def test_a_graph_scores_batches_of_any_size() -> None:
+    layer = built(LONGEST)
+    specs = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.bool)]
+    graph = tf.function(lambda tokens, mask: layer(tokens, mask=mask), input_signature=specs)
+    for rows, time in ((ROWS, TIME), (ROWS[3:4], 1), ([[]], 0)):
+        tokens, mask = padded(rows, time)
+        np.testing.assert_allclose(graph(tokens, mask), layer(tokens, mask=mask), atol=1e-5)
+
+
+def test_its_config_rebuilds_it() -> None:
+    layer = built()
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    copy.set_weights(layer.get_weights())
+    tokens, mask = padded(ROWS)
+    np.testing.assert_array_equal(copy(tokens, mask=mask), layer(tokens, mask=mask))
+
+
+@pytest.mark.parametrize("wrong", [{"classes": 0}, {"buckets": 0}, {"longest": 0}, {"longest": 6}])
+def test_values_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="classes and buckets must be at least 1, and longest 1 to 5, not "):
+        NGramScores(**{"classes": 2, "longest": 2, "buckets": 2, **wrong})
