@@ -1,5 +1,6 @@
 """Whole trainings: from a configuration to a model directory with an export."""
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn import corpora, plots, store, training, transfer
+from nlp_rnn import corpora, report, store, training, transfer
 from nlp_rnn.export import export_model
 from nlp_rnn.families import Run
 from nlp_rnn.jobs import TaggerRun, TranslatorRun
@@ -63,6 +64,16 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     history = training.train(task.set_up(), run.training, callbacks=callbacks)
     text, metrics = task.finish()
     samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
+    findings = report.Findings(
+        run=task.run,
+        parameters=task.network.count_params(),
+        training_examples=len(task.corpus.train),
+        validation_examples=len(task.corpus.validation),
+        notes=task.corpus.notes,
+        metrics=metrics,
+        history=history,
+        review=task.review(),
+    )
     store.save(
         run.output,
         config=task.run,
@@ -71,7 +82,8 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
         metrics=metrics,
         history=history,
         samples=samples.to_list(),
-        draw=lambda pictures: plots.learning_curves(history, pictures / "learning_curves.png"),
+        draw=functools.partial(report.draw, findings),
+        describe=functools.partial(report.write, findings),
     )
     folder = Path(run.output)
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)

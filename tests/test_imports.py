@@ -51,11 +51,14 @@ ALLOWED: dict[str, set[str]] = {
         "answers", "config", "corpora", "families", "jobs", "metrics", "plots", "serving", "store", "tagging_metrics",
         "tags",
     },
+    "reviews": {"families"},
+    "model_card": {"families", "reviews", "settings"},
+    "report": {"model_card", "plots", "reviews", "settings"},
     "command_line": {"config", "settings"},
 }  # fmt: skip
 # What puts a training together may import all that stands before it.
 _EVERYTHING_BUT: dict[str, set[str]] = {
-    "tasks": {"__init__", "command_line", "evaluation", "export", "runs", "serving", "store"},
+    "tasks": {"__init__", "command_line", "evaluation", "export", "model_card", "report", "runs", "serving", "store"},
     "runs": {"__init__", "command_line"},
 }
 _MODULES = sorted(PACKAGE.rglob("*.py"))
