@@ -211,6 +211,56 @@ def reliability_diagram(confidence: np.ndarray, accuracy: np.ndarray, count: np.
     figure.savefig(path, format="png")
 
 
+def search_history(values: Sequence[float], path: Path, *, name: str, higher_is_better: bool) -> None:
+    """Draws what each trial of a search for settings reached, and the best so far.
+
+    Args:
+        values: One a trial, in their order; NaN where a trial was given up, which leaves a gap.
+        path: The PNG file to write.
+        name: What was measured.
+        higher_is_better: Whether the best is the highest.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    reached = np.asarray(values, dtype=np.float64)
+    if np.all(np.isnan(reached)):
+        raise ValueError("Expected the value of at least one trial, not none.")
+    best = (np.fmax if higher_is_better else np.fmin).accumulate(reached)
+    figure = Figure(figsize=(1.5 * _PANEL_INCHES[0], _PANEL_INCHES[1]), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    trials = np.arange(1, len(reached) + 1)
+    axes.plot(trials, reached, "o", markersize=4, label="each trial")
+    axes.step(trials, best, where="post", label="the best so far")
+    _label_curves(axes, name.replace("_", " "), legend=True)
+    axes.set_xlabel("trial", fontsize=_FONT_POINTS)
+    figure.savefig(path, format="png")
+
+
+def importances(shares: Mapping[str, float], path: Path) -> None:
+    """Draws how much each setting matters, the most important one on top.
+
+    Args:
+        shares: Between 0 and 1, by the settings' names.
+        path: The PNG file to write.
+
+    Raises:
+        ValueError: There are no settings.
+    """
+    if not shares:
+        raise ValueError("Expected the importance of at least one setting, not none.")
+    ordered = sorted(shares.items(), key=lambda item: item[1])
+    height = 0.8 + _COUNT_INCHES * len(ordered)
+    figure = Figure(figsize=(1.5 * _PANEL_INCHES[0], height), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh([name.replace("_", " ") for name, _ in ordered], [share for _, share in ordered], color="tab:blue")
+    axes.set(xlim=(0, 1))
+    axes.set_xlabel("share of the differences between trials", fontsize=_FONT_POINTS)
+    axes.tick_params(labelsize=_FONT_POINTS - 1)
+    axes.grid(alpha=0.3, axis="x")
+    figure.savefig(path, format="png")
+
+
 def _draw_grid(
     rows: Sequence[str],
     columns: Sequence[str],

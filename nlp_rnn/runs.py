@@ -59,7 +59,7 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     keras.utils.set_random_seed(run.training.seed)
     if run.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    task = _prepare(run)
+    task = prepare(run, load_corpus(run))
     _log.info("%s parameters.", f"{task.network.count_params():,}")
     history = training.train(task.set_up(), run.training, callbacks=callbacks)
     text, metrics = task.finish()
@@ -89,7 +89,8 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
 
 
-def _prepare(run: Run) -> TranslationTask | TaggingTask | ClassificationTask:
+def load_corpus(run: Run) -> corpora.Corpus:
+    """Loads the examples that a training asks for, and logs what is to be known of them."""
     kind: corpora.Task = "classification"
     if isinstance(run, TranslatorRun):
         kind = "translation"
@@ -98,6 +99,11 @@ def _prepare(run: Run) -> TranslationTask | TaggingTask | ClassificationTask:
     corpus = corpora.load(run.data, kind)
     for note in corpus.notes:
         _log.info("%s", note)
+    return corpus
+
+
+def prepare(run: Run, corpus: corpora.Corpus) -> TranslationTask | TaggingTask | ClassificationTask:
+    """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
     base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):
         return TranslationTask.prepare(run, corpus, _training_path(), base)

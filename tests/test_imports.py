@@ -55,13 +55,26 @@ ALLOWED: dict[str, set[str]] = {
     "reviews": {"families"},
     "model_card": {"families", "reviews", "settings"},
     "report": {"model_card", "plots", "reviews", "settings"},
+    "spaces": {"config", "families", "settings"},
+    "tuning": {"config", "corpora", "families", "jobs", "plots", "runs", "settings", "spaces", "training"},
     "command_line": {"config", "settings"},
 }  # fmt: skip
 # What puts a training together may import all that stands before it.
 _EVERYTHING_BUT: dict[str, set[str]] = {
-    "tasks": {"__init__", "command_line", "evaluation", "export", "model_card", "report", "runs", "serving", "store"},
-    "runs": {"__init__", "command_line"},
-}
+    "tasks": {
+        "__init__",
+        "command_line",
+        "evaluation",
+        "export",
+        "model_card",
+        "report",
+        "runs",
+        "serving",
+        "store",
+        "tuning",
+    },
+    "runs": {"__init__", "command_line", "tuning"},
+}  # fmt: skip
 _MODULES = sorted(PACKAGE.rglob("*.py"))
 _SCRIPTS = sorted((ROOT / "pipelines").rglob("*.py"))
 

@@ -9,10 +9,12 @@ import pytest
 from nlp_rnn.plots import (
     attention_heat_map,
     confusion_matrix,
+    importances,
     learning_curves,
     length_histogram,
     read_history,
     reliability_diagram,
+    search_history,
 )
 
 CELL = 0.26 * 120  # pixels
@@ -301,3 +303,34 @@ def test_what_is_far_longer_than_all_others_does_not_stretch_the_picture(tmp_pat
 def test_no_lengths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="length of at least one example"):
         length_histogram({"words": np.array([])}, tmp_path / "lengths.png")
+
+
+@pytest.mark.parametrize(("higher_is_better", "level"), [(True, 3.0), (False, 1.0)])
+def test_the_best_so_far_is_drawn_over_the_trials(tmp_path: Path, higher_is_better: bool, level: float) -> None:
+    """From its trial on, the best stays: more trials like it change nothing but dots."""
+    path = tmp_path / "history.png"
+    search_history([2.0, level, math.nan, 2.0], path, name="f1", higher_is_better=higher_is_better)
+    picture = matplotlib.image.imread(path)[..., :3]
+    orange = np.abs(picture - np.array([255, 127, 14]) / 255).max(axis=-1) < 0.02
+    rows = np.nonzero(orange.sum(axis=1) > 150)[0]  # the long level line
+    blue = np.abs(picture - np.array(BLUE) / 255).max(axis=-1) < 0.02
+    columns = np.nonzero(blue.any(axis=1))[0]
+    edge = columns.min() if higher_is_better else columns.max()
+    assert len(rows)
+    assert np.abs(rows - edge).min() < 8
+
+
+def test_a_more_important_setting_has_a_longer_bar_above(tmp_path: Path) -> None:
+    path = tmp_path / "importances.png"
+    importances({"minor": 0.25, "major": 0.75}, path)
+    blue = np.abs(matplotlib.image.imread(path)[..., :3] - np.array(BLUE) / 255).max(axis=-1) < 0.01
+    widths = blue.sum(axis=1)
+    rows = np.nonzero(widths > 30)[0]
+    assert widths[rows[5]] == pytest.approx(3 * widths[rows[-5]], rel=0.05)
+
+
+def test_pictures_of_no_trials_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one trial"):
+        search_history([math.nan], tmp_path / "a.png", name="f1", higher_is_better=True)
+    with pytest.raises(ValueError, match="at least one setting"):
+        importances({}, tmp_path / "a.png")
