@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nlp_rnn.explanations import write_explanations
     from nlp_rnn.export import export_model
     from nlp_rnn.jobs import (
+        TUNE_RUNS,
         ClassifierRun,
         EvaluateRun,
         ExportRun,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from nlp_rnn.runs import train
     from nlp_rnn.serving import Predictor
     from nlp_rnn.store import load
+    from nlp_rnn.tuning import tune
 
 __all__ = [
     "BatchConfig",
@@ -59,6 +61,7 @@ __all__ = [
     "RestClient",
     "SearchConfig",
     "ServingError",
+    "TUNE_RUNS",
     "TaggerConfig",
     "TaggerRun",
     "TaggerTrainingConfig",
@@ -73,6 +76,7 @@ __all__ = [
     "layers",
     "load",
     "train",
+    "tune",
     "write_explanations",
 ]
 
@@ -92,6 +96,7 @@ _MODULE_OF = {
     "RestClient": "clients",
     "SearchConfig": "config",
     "ServingError": "clients",
+    "TUNE_RUNS": "jobs",
     "TaggerConfig": "config",
     "TaggerRun": "jobs",
     "TaggerTrainingConfig": "config",
@@ -105,6 +110,7 @@ _MODULE_OF = {
     "export_model": "export",
     "load": "store",
     "train": "runs",
+    "tune": "tuning",
     "write_explanations": "explanations",
 }
 

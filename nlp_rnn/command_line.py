@@ -18,14 +18,12 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-import yaml
 
 from nlp_rnn.config import ConfigError
-from nlp_rnn.settings import Config, flat_values, from_dict, nearest
+from nlp_rnn.settings import Config, flat_values, from_dict, nearest, read_table
 
 _NOT_GIVEN = "\0"  # no command-line argument can hold a NUL
 _METAVARS = {int: "INT", float: "FLOAT", str: "STR"}
@@ -60,6 +58,23 @@ def parse(kind: type[Config], arguments: list[str] | None = None, description: s
         if name not in values:
             raise ConfigError(f"--{name.replace('_', '-')} is required. See --help.")
     return from_dict(kind, values)
+
+
+def parse_one_of(kinds: Mapping[str, type], arguments: list[str] | None = None, description: str | None = None) -> Any:
+    """Builds the configuration that the first argument names, from `--config FILE` and flags; see `parse`.
+
+    Raises:
+        ConfigError: The first argument is none of the names; or as `parse`.
+        SystemExit: With status 0, after `--help`.
+    """
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if name in ("-h", "--help"):
+        print(f"{description or ''}\nGive one of {', '.join(kinds)} first; --help after it lists the flags.")
+        sys.exit(0)
+    if name not in kinds:
+        given = f"not {name!r}" if name else "not nothing"
+        raise ConfigError(f"The first argument must be one of {', '.join(kinds)}, {given}.{nearest(name, kinds)}")
+    return parse(kinds[name], rest, description)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -260,24 +275,8 @@ def _config_path(arguments: list[str]) -> str | None:
     return path
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as text, for want of a point; people mean the number."""
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
-
-
 def _read_config(kind: type, path: str) -> dict[str, Any]:
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".json", ".yaml", ".yml"):
-        raise ConfigError(f"{path}: a configuration file ends in .json, .yaml or .yml, and holds what its name says.")
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        values = json.loads(text) if suffix == ".json" else yaml.load(text, _Loader)
-    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not well-formed {suffix[1:].upper()}: {error}") from error
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: must hold a table of settings, not {type(values).__name__}.")
+    values = read_table(path)
     try:
         return flat_values(kind, values)
     except ConfigError as error:

@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from typing import Literal
 import datasets
 import pyarrow as pa
 
-from nlp_rnn import readers, rows, samples
+from nlp_rnn import hub, readers, rows
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.readers import DataError, Source
 from nlp_rnn.rows import COLUMNS, Row, RowReader, Task, UnlabelledError
@@ -233,7 +233,7 @@ def _open(data: DataConfig, task: Task, splits: tuple[Split, ...]) -> dict[Split
     sources = {split: _open_files(paths, data, task) for split, paths in files.items() if paths}
     if data.dataset is None or len(sources) == len(splits):
         return sources
-    found = _load_dataset(data.dataset, data.dataset_config)
+    found = hub.load_dataset(data.dataset, data.dataset_config)
     for split in splits:
         name = next((name for name in _SPLIT_NAMES[split] if name in found), None)
         if split not in sources and name is not None:
@@ -261,25 +261,3 @@ def _open_files(paths: tuple[str, ...], data: DataConfig, task: Task) -> list[So
         readers.read(path, form, columns=columns, header=bool(named) and not places, tag_column=data.tag_column)
         for path, form in zip(paths, forms, strict=True)
     ]
-
-
-def _load_dataset(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
-    if name.startswith("sample:"):
-        sample = name.removeprefix("sample:")
-        if sample not in samples.names():
-            known = ", ".join(f"sample:{known}" for known in samples.names())
-            raise DataError(f"Unknown sample {name!r}: expected one of {known}.")
-        return samples.load(sample)
-    stored = [Path(name) / file for file in ("dataset_dict.json", "state.json")]
-    try:
-        if any(file.is_file() for file in stored):
-            loaded = datasets.load_from_disk(name)
-        else:
-            loaded = datasets.load_dataset(name, config)
-    except Exception as error:  # of many kinds: the hub, the network, the files' formats
-        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise DataError(
-            f"The data set {name!r} could not be loaded: {reason}. Expected a hub id whose repository holds data "
-            "files, a folder of data files or one written by save_to_disk, or sample:NAME."
-        ) from error
-    return loaded if isinstance(loaded, Mapping) else {"train": loaded}

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nlp_rnn.config import (
     BatchConfig,
@@ -113,6 +114,72 @@ class ClassifierRun:
         require(bool(self.output), "output", self.output, "the path of a model directory")
         if self.data.multi_label and self.training.class_weights == "balanced":
             raise ConfigError("class_weights are for examples with one label: leave them out with multi_label.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """How good settings are searched for.
+
+    Attributes:
+        space: A JSON or YAML file: the names of settings, and for each a list
+            of choices, or `low` and `high`, maybe with `log: true` or `step`.
+        trials: Settings to try, those that the storage holds already included.
+        storage: Where trials are kept, as an Optuna URL such as
+            `sqlite:///trials.db`; a file in the output folder, if not given.
+        study: The trials' name in the storage; the output folder's, if not given.
+        pruner: What ends a trial that does worse than others did after as many
+            epochs: Optuna's median pruner, Hyperband, or nothing.
+    """
+
+    space: str
+    trials: int = 20
+    storage: str | None = None
+    study: str | None = None
+    pruner: Literal["median", "hyperband", "none"] = "median"
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 1, "trials", self.trials, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneTranslatorRun(TranslatorRun):
+    """Everything a search for a translator's settings needs to know; `output` is the folder of its results.
+
+    Attributes:
+        tuning: How the settings are searched for.
+    """
+
+    tuning: TuneConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneTaggerRun(TaggerRun):
+    """Everything a search for a tagger's settings needs to know; `output` is the folder of its results.
+
+    Attributes:
+        tuning: How the settings are searched for.
+    """
+
+    tuning: TuneConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneClassifierRun(ClassifierRun):
+    """Everything a search for a classifier's settings needs to know; `output` is the folder of its results.
+
+    Attributes:
+        tuning: How the settings are searched for.
+    """
+
+    tuning: TuneConfig
+
+
+TuneRun = TuneTranslatorRun | TuneTaggerRun | TuneClassifierRun
+TUNE_RUNS: dict[str, type[TuneRun]] = {
+    "translator": TuneTranslatorRun,
+    "tagger": TuneTaggerRun,
+    "classifier": TuneClassifierRun,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

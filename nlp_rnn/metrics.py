@@ -46,6 +46,18 @@ def translation_metrics(
     }
 
 
+def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Returns the chrF2 of each example for itself, between 0 and 100, which heeds case.
+
+    Raises:
+        ValueError: No examples, or not one hypothesis for each reference.
+    """
+    _require_pairs(hypotheses, references)
+    measure = CHRF()
+    pairs = zip(hypotheses, references, strict=True)
+    return [measure.sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs]
+
+
 def sequence_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> float:
     """Returns the share of examples that are not entirely right.
 

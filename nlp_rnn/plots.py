@@ -30,6 +30,8 @@ _COUNT_INCHES = 0.34  # a cell with a number in it
 _LONGEST_SIDE_INCHES = 40.0  # of a grid of cells: beyond it, cells and labels shrink
 _SMALLEST_FONT_POINTS = 3.0
 _LONGEST_LABEL = 24  # characters
+_SHOWN_LENGTHS = 0.995  # of the examples get a bar of their own length
+_BARS = 50
 _PLAIN_FONT = "DejaVu Sans"  # comes with matplotlib
 _NOT_TEXT = "Last Resort High-Efficiency"  # has a box for every character
 _NO_GLYPH = "□"
@@ -129,6 +131,41 @@ def confusion_matrix(labels: Sequence[str], matrix: np.ndarray, path: Path) -> N
     _draw_grid(labels, labels, shares, path, counts=matrix, names=("expected", "predicted"))
 
 
+def length_histogram(lengths: Mapping[str, np.ndarray], path: Path, *, limit: int | None = None) -> None:
+    """Draws how many examples are how long.
+
+    The few that are far longer than all others are counted in the last bar,
+    and the legend says how many they are.
+
+    Args:
+        lengths: int (examples,) by what is counted, such as source and target tokens.
+        path: The PNG file to write.
+        limit: What is longer is left out of the training: a dashed line.
+
+    Raises:
+        ValueError: There are no lengths.
+    """
+    if not lengths or not all(len(values) for values in lengths.values()):
+        raise ValueError("Expected the length of at least one example of each kind, not none.")
+    most = max(float(np.quantile(values, _SHOWN_LENGTHS)) for values in lengths.values())
+    width = max(1, math.ceil(most / _BARS))
+    edges = np.arange(0, most + 2 * width, width) - 0.5
+    figure = Figure(figsize=(1.5 * _PANEL_INCHES[0], _PANEL_INCHES[1]), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in lengths.items():
+        beyond = int(np.sum(values > edges[-1]))
+        label = name.replace("_", " ") + (f" ({beyond:,} longer ones in the last bar)" if beyond else "")
+        axes.hist(np.minimum(values, edges[-1] - 0.5), bins=edges, histtype="stepfilled", alpha=0.5, label=label)
+    if limit is not None and limit < edges[-1]:
+        axes.axvline(limit + 0.5, linestyle="--", color="gray", linewidth=1, label="longest example used")
+    axes.set_xlabel("length", fontsize=_FONT_POINTS)
+    axes.set_ylabel("training examples", fontsize=_FONT_POINTS)
+    axes.tick_params(labelsize=_FONT_POINTS - 1)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=_FONT_POINTS - 1, frameon=False)
+    figure.savefig(path, format="png")
+
+
 def reliability_diagram(confidence: np.ndarray, accuracy: np.ndarray, count: np.ndarray, path: Path) -> None:
     """Draws how often predictions of a like confidence are right, above how many there are.
 
@@ -171,6 +208,56 @@ def reliability_diagram(confidence: np.ndarray, accuracy: np.ndarray, count: np.
     for axes in (upper, lower):
         axes.tick_params(labelsize=_FONT_POINTS - 1)
         axes.grid(alpha=0.3)
+    figure.savefig(path, format="png")
+
+
+def search_history(values: Sequence[float], path: Path, *, name: str, higher_is_better: bool) -> None:
+    """Draws what each trial of a search for settings reached, and the best so far.
+
+    Args:
+        values: One a trial, in their order; NaN where a trial was given up, which leaves a gap.
+        path: The PNG file to write.
+        name: What was measured.
+        higher_is_better: Whether the best is the highest.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    reached = np.asarray(values, dtype=np.float64)
+    if np.all(np.isnan(reached)):
+        raise ValueError("Expected the value of at least one trial, not none.")
+    best = (np.fmax if higher_is_better else np.fmin).accumulate(reached)
+    figure = Figure(figsize=(1.5 * _PANEL_INCHES[0], _PANEL_INCHES[1]), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    trials = np.arange(1, len(reached) + 1)
+    axes.plot(trials, reached, "o", markersize=4, label="each trial")
+    axes.step(trials, best, where="post", label="the best so far")
+    _label_curves(axes, name.replace("_", " "), legend=True)
+    axes.set_xlabel("trial", fontsize=_FONT_POINTS)
+    figure.savefig(path, format="png")
+
+
+def importances(shares: Mapping[str, float], path: Path) -> None:
+    """Draws how much each setting matters, the most important one on top.
+
+    Args:
+        shares: Between 0 and 1, by the settings' names.
+        path: The PNG file to write.
+
+    Raises:
+        ValueError: There are no settings.
+    """
+    if not shares:
+        raise ValueError("Expected the importance of at least one setting, not none.")
+    ordered = sorted(shares.items(), key=lambda item: item[1])
+    height = 0.8 + _COUNT_INCHES * len(ordered)
+    figure = Figure(figsize=(1.5 * _PANEL_INCHES[0], height), dpi=_DOTS_PER_INCH, layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh([name.replace("_", " ") for name, _ in ordered], [share for _, share in ordered], color="tab:blue")
+    axes.set(xlim=(0, 1))
+    axes.set_xlabel("share of the differences between trials", fontsize=_FONT_POINTS)
+    axes.tick_params(labelsize=_FONT_POINTS - 1)
+    axes.grid(alpha=0.3, axis="x")
     figure.savefig(path, format="png")
 
 

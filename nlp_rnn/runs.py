@@ -1,5 +1,6 @@
 """Whole trainings: from a configuration to a model directory with an export."""
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn import corpora, plots, store, training, transfer
+from nlp_rnn import corpora, report, store, training, transfer
 from nlp_rnn.export import export_model
 from nlp_rnn.families import Run
 from nlp_rnn.jobs import TaggerRun, TranslatorRun
@@ -58,11 +59,21 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     keras.utils.set_random_seed(run.training.seed)
     if run.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    task = _prepare(run)
+    task = prepare(run, load_corpus(run))
     _log.info("%s parameters.", f"{task.network.count_params():,}")
     history = training.train(task.set_up(), run.training, callbacks=callbacks)
     text, metrics = task.finish()
     samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
+    findings = report.Findings(
+        run=task.run,
+        parameters=task.network.count_params(),
+        training_examples=len(task.corpus.train),
+        validation_examples=len(task.corpus.validation),
+        notes=task.corpus.notes,
+        metrics=metrics,
+        history=history,
+        review=task.review(),
+    )
     store.save(
         run.output,
         config=task.run,
@@ -71,13 +82,15 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
         metrics=metrics,
         history=history,
         samples=samples.to_list(),
-        draw=lambda pictures: plots.learning_curves(history, pictures / "learning_curves.png"),
+        draw=functools.partial(report.draw, findings),
+        describe=functools.partial(report.write, findings),
     )
     folder = Path(run.output)
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
 
 
-def _prepare(run: Run) -> TranslationTask | TaggingTask | ClassificationTask:
+def load_corpus(run: Run) -> corpora.Corpus:
+    """Loads the examples that a training asks for, and logs what is to be known of them."""
     kind: corpora.Task = "classification"
     if isinstance(run, TranslatorRun):
         kind = "translation"
@@ -86,6 +99,11 @@ def _prepare(run: Run) -> TranslationTask | TaggingTask | ClassificationTask:
     corpus = corpora.load(run.data, kind)
     for note in corpus.notes:
         _log.info("%s", note)
+    return corpus
+
+
+def prepare(run: Run, corpus: corpora.Corpus) -> TranslationTask | TaggingTask | ClassificationTask:
+    """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
     base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):
         return TranslationTask.prepare(run, corpus, _training_path(), base)

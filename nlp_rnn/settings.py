@@ -2,10 +2,15 @@
 
 import dataclasses
 import difflib
+import json
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from nlp_rnn.config import ConfigError, require
 
@@ -45,6 +50,33 @@ def flat_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     _flatten(kind, values, flat, _leaf_types(kind))
     return flat
+
+
+def read_table(path: str) -> dict[str, Any]:
+    """Reads a table of settings from a JSON or YAML file.
+
+    Raises:
+        ConfigError: The file's name ends otherwise, or it is not well-formed, or holds no table.
+        OSError: It cannot be read.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".json", ".yaml", ".yml"):
+        raise ConfigError(f"{path}: a configuration file ends in .json, .yaml or .yml, and holds what its name says.")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        values = json.loads(text) if suffix == ".json" else yaml.load(text, _Loader)
+    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not well-formed {suffix[1:].upper()}: {error}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: must hold a table of settings, not {type(values).__name__}.")
+    return dict(values)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-3 as text, for want of a point; people mean the number."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,7 +2,8 @@
 
     NAME/
       model/     config.json, weights.npz, the text side's files (tokenizers,
-                 words, tags), metrics.json, history.csv, samples.jsonl
+                 words, tags), metrics.json, history.csv, samples.jsonl,
+                 plots/, report.html, README.md
       1/ 2/ ...  exports, never changed once written
 
 Whatever is written goes into a hidden sibling first, is flushed to the disk,
@@ -93,6 +94,7 @@ def save(
     history: Sequence[Row] = (),
     samples: Sequence[Row] = (),
     draw: Callable[[Path], None] | None = None,
+    describe: Callable[[Path], None] | None = None,
 ) -> Path:
     """Writes `model/`, whose old content is replaced when all of the new is there.
 
@@ -107,6 +109,8 @@ def save(
         samples: Held-out examples with the family's columns. Left out if
             `config.samples` is false.
         draw: Writes pictures into the folder it is given, `plots/`.
+        describe: Writes what people read, `report.html` and `README.md`, into
+            the folder it is given, which holds all else by then.
 
     Returns:
         The folder written.
@@ -132,6 +136,8 @@ def save(
         if draw is not None:
             (folder / _PLOTS).mkdir()
             draw(folder / _PLOTS)
+        if describe is not None:
+            describe(folder)
 
     replace_folder(path / MODEL, write)
     return path / MODEL

@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "opinions": set(),
     "samples": {"entities", "grammar", "opinions"},
     "rows": {"config", "readers"},
-    "corpora": {"config", "readers", "rows", "samples"},
+    "hub": {"readers", "samples"},
+    "corpora": {"config", "hub", "readers", "rows"},
     "plans": {"config"},
     "batching": {"config", "plans", "reading", "text"},
     "layers": {"layers"},
@@ -59,13 +60,29 @@ ALLOWED: dict[str, set[str]] = {
         "answers", "calibration", "classification_metrics", "config", "corpora", "families", "jobs", "metrics", "plots",
         "serving", "store", "tagging_metrics", "tags",
     },
+    "reviews": {"families"},
+    "model_card": {"families", "reviews", "settings"},
+    "report": {"model_card", "plots", "reviews", "settings"},
+    "spaces": {"config", "families", "settings"},
+    "tuning": {"config", "corpora", "families", "jobs", "plots", "runs", "settings", "spaces", "training"},
     "command_line": {"config", "settings"},
 }  # fmt: skip
 # What puts a training together may import all that stands before it.
 _EVERYTHING_BUT: dict[str, set[str]] = {
-    "tasks": {"__init__", "command_line", "evaluation", "export", "runs", "serving", "store"},
-    "runs": {"__init__", "command_line"},
-}
+    "tasks": {
+        "__init__",
+        "command_line",
+        "evaluation",
+        "export",
+        "model_card",
+        "report",
+        "runs",
+        "serving",
+        "store",
+        "tuning",
+    },
+    "runs": {"__init__", "command_line", "tuning"},
+}  # fmt: skip
 _MODULES = sorted(PACKAGE.rglob("*.py"))
 _SCRIPTS = sorted((ROOT / "pipelines").rglob("*.py"))
 

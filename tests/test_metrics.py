@@ -7,7 +7,7 @@ import sacrebleu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlp_rnn.metrics import edit_distance, sequence_error_rate, token_error_rate, translation_metrics
+from nlp_rnn.metrics import edit_distance, sentence_chrf, sequence_error_rate, token_error_rate, translation_metrics
 
 REFERENCES = ["The cat sat on the mat .", "Two dogs run, and a third one sleeps.", "It's a small house"]
 HYPOTHESES = ["The cat sat on a mat .", "two dogs ran, and the third sleeps.", "It's a Small house"]
@@ -103,3 +103,11 @@ def test_translations_must_come_in_pairs() -> None:
 def test_blank_references_have_no_token_error_rate() -> None:
     with pytest.raises(ValueError, match="all of them are blank"):
         token_error_rate(["a"], [" "])
+
+
+def test_each_sentence_s_chrf_is_sacrebleu_s() -> None:
+    expected = [
+        sacrebleu.sentence_chrf(*pair).score for pair in zip(HYPOTHESES, [[r] for r in REFERENCES], strict=True)
+    ]
+    assert sentence_chrf(HYPOTHESES, REFERENCES) == pytest.approx(expected)
+    assert sentence_chrf(["abc", "x"], ["abc", "abc"]) == [100.0, 0.0]

@@ -6,7 +6,16 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from nlp_rnn.plots import attention_heat_map, confusion_matrix, learning_curves, read_history, reliability_diagram
+from nlp_rnn.plots import (
+    attention_heat_map,
+    confusion_matrix,
+    importances,
+    learning_curves,
+    length_histogram,
+    read_history,
+    reliability_diagram,
+    search_history,
+)
 
 CELL = 0.26 * 120  # pixels
 COUNT_CELL = 0.34 * 120
@@ -268,3 +277,60 @@ def test_bins_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="one confidence, accuracy and count a bin, and at least one prediction"):
         reliability(tmp_path, confidence, accuracy, count)
+
+
+def test_twice_as_many_examples_of_a_length_make_a_bar_of_twice_the_height(tmp_path: Path) -> None:
+    path = tmp_path / "lengths.png"
+    length_histogram({"words": np.array([3] * 10 + [8] * 20)}, path)
+    picture = matplotlib.image.imread(path)[..., :3]
+    bars = np.abs(picture - np.array([142, 186, 217]) / 255).max(axis=-1) < 0.02  # half of the blue
+    heights = bars.sum(axis=0)
+    columns = np.nonzero(heights > 40)[0]
+    left, right = heights[columns[0] + 5], heights[columns[-1] - 5]
+    assert right == pytest.approx(2 * left, rel=0.1)
+
+
+def test_what_is_far_longer_than_all_others_does_not_stretch_the_picture(tmp_path: Path) -> None:
+    usual = np.array([5, 6, 7] * 1000)
+    length_histogram({"words": usual}, tmp_path / "usual.png")
+    length_histogram({"words": np.append(usual, 100_000)}, tmp_path / "odd.png")
+    usual_picture, odd_picture = (matplotlib.image.imread(tmp_path / name) for name in ("usual.png", "odd.png"))
+    # The same but for the legend, which counts it.
+    assert usual_picture.shape == odd_picture.shape
+    assert (usual_picture != odd_picture).any(axis=-1).mean() < 0.05
+
+
+def test_no_lengths_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="length of at least one example"):
+        length_histogram({"words": np.array([])}, tmp_path / "lengths.png")
+
+
+@pytest.mark.parametrize(("higher_is_better", "level"), [(True, 3.0), (False, 1.0)])
+def test_the_best_so_far_is_drawn_over_the_trials(tmp_path: Path, higher_is_better: bool, level: float) -> None:
+    """From its trial on, the best stays: more trials like it change nothing but dots."""
+    path = tmp_path / "history.png"
+    search_history([2.0, level, math.nan, 2.0], path, name="f1", higher_is_better=higher_is_better)
+    picture = matplotlib.image.imread(path)[..., :3]
+    orange = np.abs(picture - np.array([255, 127, 14]) / 255).max(axis=-1) < 0.02
+    rows = np.nonzero(orange.sum(axis=1) > 150)[0]  # the long level line
+    blue = np.abs(picture - np.array(BLUE) / 255).max(axis=-1) < 0.02
+    columns = np.nonzero(blue.any(axis=1))[0]
+    edge = columns.min() if higher_is_better else columns.max()
+    assert len(rows)
+    assert np.abs(rows - edge).min() < 8
+
+
+def test_a_more_important_setting_has_a_longer_bar_above(tmp_path: Path) -> None:
+    path = tmp_path / "importances.png"
+    importances({"minor": 0.25, "major": 0.75}, path)
+    blue = np.abs(matplotlib.image.imread(path)[..., :3] - np.array(BLUE) / 255).max(axis=-1) < 0.01
+    widths = blue.sum(axis=1)
+    rows = np.nonzero(widths > 30)[0]
+    assert widths[rows[5]] == pytest.approx(3 * widths[rows[-5]], rel=0.05)
+
+
+def test_pictures_of_no_trials_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one trial"):
+        search_history([math.nan], tmp_path / "a.png", name="f1", higher_is_better=True)
+    with pytest.raises(ValueError, match="at least one setting"):
+        importances({}, tmp_path / "a.png")

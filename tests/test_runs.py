@@ -1,9 +1,11 @@
 """One tiny training is shared by most tests; its last epoch is spoilt on purpose, so that the best is another one."""
 
 import csv
+import html
 import json
 import logging
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +70,7 @@ def test_a_model_directory_is_left(trained: runs.Trained) -> None:
     assert {entry.name for entry in trained.folder.iterdir()} == {"model", "1"}
     assert {entry.name for entry in (trained.folder / "model").iterdir()} == {
         "config.json", "weights.npz", "tokenizer", "metrics.json", "history.csv", "samples.jsonl", "plots",
+        "report.html", "README.md",
     }  # fmt: skip
     assert store.read_config(trained.folder) == tiny(trained.folder)
 
@@ -124,6 +127,21 @@ def test_the_learning_curves_are_drawn(trained: runs.Trained) -> None:
     assert picture.startswith(b"\x89PNG\r\n\x1a\n")
     height, width = tf.io.decode_png(picture).shape[:2]
     assert height > 100 < width
+
+
+def test_the_report_shows_the_worst_translations_and_what_two_sentences_looked_at(trained: runs.Trained) -> None:
+    model = trained.folder / "model"
+    assert {path.name for path in (model / "plots").iterdir()} == {
+        "learning_curves.png", "lengths.png", "attention_1.png", "attention_2.png",
+    }  # fmt: skip
+    page = (model / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 4
+    scores = [float(score) for score in re.findall(r"chrF ([0-9.]+)", page)]
+    assert len(scores) == 10
+    assert scores == sorted(scores)
+    sentences = [html.escape(row["source"]) for row in samples.load("translation")["validation"]]
+    assert sum(f"<bdi>{sentence}</bdi>" in page for sentence in sentences) == 10
+    assert f"value: {round(trained.metrics['bleu'], 6)}" in (model / "README.md").read_text(encoding="utf-8")
 
 
 def test_held_out_examples_are_kept_for_later_exports(trained: runs.Trained) -> None:

@@ -12,6 +12,7 @@ from nlp_rnn import store
 from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TaggerConfig, TaggerTrainingConfig, WordsConfig
 from nlp_rnn.corpora import Corpus, load_split
 from nlp_rnn.jobs import TaggerRun
+from nlp_rnn.reviews import Slip
 from nlp_rnn.runs import Trained
 from nlp_rnn.tasks.tagging import TaggingTask
 
@@ -65,6 +66,23 @@ def test_vectors_go_to_the_rows_of_their_words(tmp_path: Path) -> None:
     numbers = features.encode(np.array(["York", "Zebra", "Anna", "lives", "?"]))["words"].numpy()
     expected = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_array_equal(table[numbers], expected)
+
+
+def test_a_review_shows_the_sentences_with_the_most_wrong_tags() -> None:
+    review = prepare().review()
+    assert review.confusion is not None
+    labels, matrix = review.confusion
+    assert set(labels) <= {"O", "B-LOC", "I-LOC", "B-PER", "I-PER"}  # as exports spell them
+    slips = [
+        slip for mistake in review.mistakes for _, words in mistake.lines for slip in words if isinstance(slip, Slip)
+    ]
+    wrong = [sum(isinstance(word, Slip) for word in mistake.lines[0][1]) for mistake in review.mistakes]
+    # There are two sentences, so that all mistakes are shown.
+    assert len(slips) == matrix.sum() - matrix.trace() > 0
+    assert wrong == sorted(wrong, reverse=True)
+    assert [mistake.note for mistake in review.mistakes][0].startswith(f"{wrong[0]} of ")
+    assert {slip.text for slip in slips} <= {"Anna", "lives", "in", "York", "New", "sleeps"}
+    assert review.lengths["words"].tolist() == [4, 3]
 
 
 def test_f1_needs_spans() -> None:

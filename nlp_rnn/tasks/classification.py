@@ -1,6 +1,7 @@
 """Learning to classify: words and labels of a corpus, cross-entropy, and accuracy."""
 
 import dataclasses
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +21,9 @@ from nlp_rnn.families import ClassificationText, build_classifier
 from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.classifier import Classifier, vote
-from nlp_rnn.plans import BatchPlan
+from nlp_rnn.plans import BatchPlan, Lengths
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
+from nlp_rnn.reviews import Mistake, Review
 from nlp_rnn.splitting import split_words
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
 from nlp_rnn.training import Objective, Training
@@ -32,6 +34,7 @@ from nlp_rnn.words import learn_features
 _log = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 1000
+_MISTAKES = 10  # shown in a review
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class ClassificationTask:
     def set_up(self) -> Training:
         """Returns what the train loop needs; the training set is measured here."""
         longest = self.run.reading.maximum_length
-        lengths = batching.measure_texts(self.numbered, cut=self.text.reader.cut)
+        lengths = self._lengths
         if cut := int(np.sum(np.maximum(lengths.source, lengths.target) > longest)):
             _log.warning("%d of %d training texts are cut after %d tokens.", cut, len(self.numbered), longest)
         settings = dataclasses.replace(self.run.batching, longest_example=longest)
@@ -120,6 +123,11 @@ class ClassificationTask:
             monitor="validation_loss" if monitor == "loss" else monitor,
             higher_is_better=monitor != "loss",
         )
+
+    @functools.cached_property
+    def _lengths(self) -> Lengths:
+        """Of the training set, which is measured once."""
+        return batching.measure_texts(self.numbered, cut=self.text.reader.cut)
 
     def _objective(self) -> Objective:
         settings, seeds = self.run.training, keras.random.SeedGenerator(self.run.training.seed)
@@ -220,6 +228,42 @@ class ClassificationTask:
                 temperature, 100 * error, 100 * metrics["expected_calibration_error"],
             )  # fmt: skip
         return dataclasses.replace(self.text, temperature=temperature), metrics
+
+    def review(self) -> Review:
+        """Returns the lengths, which labels were taken for which, and the texts whose labels were least expected."""
+        scores, right = self._validation_scores()(), self._validation_labels()
+        if self.network.multi_label:
+            probabilities = tf.sigmoid(scores).numpy()
+            chosen = probabilities >= self.run.model.threshold
+            # As a whole, an answer is as likely as all its yes and no together.
+            likelihood = np.where(right > 0, probabilities, 1 - probabilities).prod(axis=1)
+        else:
+            probabilities = tf.nn.softmax(scores).numpy()
+            chosen = probabilities.argmax(axis=1)[:, np.newaxis] == np.arange(len(self.text.labels))
+            likelihood = (probabilities * right).sum(axis=1)
+        predicted, expected = self._named(chosen), self._named(right > 0)
+        wrong = [row for row in np.argsort(likelihood, kind="stable").tolist() if predicted[row] != expected[row]]
+        alone = (
+            [[labels[0] for labels in side] for side in (predicted, expected)] if not self.network.multi_label else []
+        )
+        lengths = {"tokens": self._lengths.source}
+        if np.any(self._lengths.target):
+            lengths["tokens of the second text"] = self._lengths.target
+        return Review(
+            lengths=lengths,
+            examples=len(self.validation),
+            confusion=classification_metrics.confusion(*alone) if alone else None,
+            mistakes=tuple(
+                _mistake(self.validation[row], predicted[row], expected[row], likelihood[row])
+                for row in wrong[:_MISTAKES]
+            ),
+        )
+
+
+def _mistake(example: Mapping[str, Any], predicted: list[str], expected: list[str], likelihood: float) -> Mistake:
+    texts = [(name.replace("_", " "), example[name]) for name in ("text", "text_pair") if name in example]
+    answers = (("expected", ", ".join(expected)), ("predicted", ", ".join(predicted)))
+    return Mistake(lines=(*texts, *answers), note=f"probability of what was expected: {likelihood:.2g}")
 
 
 def _natural(label: str) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """Learning to tag: words and tags of a corpus, the likelihood of its tags, and accuracy or the entities' F1."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from nlp_rnn.families import TaggingText, build_tagger
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.tagger import Tagger
-from nlp_rnn.plans import BatchPlan
+from nlp_rnn.plans import BatchPlan, Lengths
 from nlp_rnn.reading import WordReader
-from nlp_rnn.tagging_metrics import tagging_metrics
+from nlp_rnn.reviews import Mistake, Review, Slip
+from nlp_rnn.tagging_metrics import confusion, tagging_metrics
 from nlp_rnn.tags import Scheme
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
 from nlp_rnn.training import Objective, Training
@@ -30,6 +32,7 @@ from nlp_rnn.words import learn_features
 _log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 1000
+_MISTAKES = 10  # shown in a review
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ class TaggingTask:
 
     def set_up(self) -> Training:
         """Returns what the train loop needs."""
-        plan = BatchPlan(lengths=batching.measure_sentences(self.numbered), batching=self.run.batching, end_tokens=0)
+        plan = BatchPlan(lengths=self._lengths, batching=self.run.batching, end_tokens=0)
         if plan.overlong:
             _log.warning(
                 "%d of %d training sentences have more than %d words and are left out.",
@@ -121,6 +124,11 @@ class TaggingTask:
             higher_is_better=monitor != "loss",
         )
 
+    @functools.cached_property
+    def _lengths(self) -> Lengths:
+        """Of the training set, which is measured once."""
+        return batching.measure_sentences(self.numbered)
+
     def _objective(self) -> Objective:
         strength = self.run.training.word_dropout
         counts = np.maximum(self.text.reader.features.counts, 0)
@@ -142,11 +150,27 @@ class TaggingTask:
 
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the tags on the validation set."""
+        tag_all = self._tagger()
+        expected = self._expected()
+        unseen = [self.text.unseen(tokens) for tokens in self.validation["tokens"]]
+
+        def validate() -> dict[str, Any]:
+            predicted, scores, loss = tag_all()
+            measured = tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=self.text.scheme)
+            figures = {key: value for key, value in measured.items() if isinstance(value, float)}
+            return {"validation_loss": loss / sum(map(len, expected)), **figures}
+
+        return validate
+
+    def _expected(self) -> list[list[str]]:
+        return [[self.text.tags[tag] for tag in sentence] for sentence in self.validation["tags"]]
+
+    def _tagger(self) -> Callable[[], tuple[list[list[str]], list[list[float]], float]]:
+        """Returns what tags the validation set: the tags, their probabilities, and the summed loss."""
         batches = batching.tagging_evaluation_batches(
             self.validation, read_words=self.text.reader, batching=self.run.batching
         )
-        expected = [[self.text.tags[tag] for tag in sentence] for sentence in self.validation["tags"]]
-        unseen = [self.text.unseen(tokens) for tokens in self.validation["tokens"]]
+        lengths = [len(sentence) for sentence in self.validation["tags"]]
 
         @tf.function(autograph=False, reduce_retracing=True)
         def tag(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
@@ -155,21 +179,52 @@ class TaggingTask:
             path, _ = self.network.head.decode(emissions, mask=mask)
             return path, tf.gather(self.network.head.marginals(emissions, mask=mask), path, batch_dims=2), likelihood
 
-        def validate() -> dict[str, Any]:
-            predicted, scores = ([list[Any]()] * len(expected) for _ in range(2))
+        def tag_all() -> tuple[list[list[str]], list[list[float]], float]:
+            predicted, scores = ([list[Any]()] * len(lengths) for _ in range(2))
             loss = 0.0
             for batch in batches:
                 path, probabilities, likelihood = (tensor.numpy() for tensor in tag(batch))
                 loss -= float(likelihood.sum())
                 for place, row in enumerate(batch["rows"].numpy()):
-                    length = len(expected[row])
-                    predicted[row] = [self.text.tags[number] for number in path[place, :length]]
-                    scores[row] = probabilities[place, :length].tolist()
-            measured = tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=self.text.scheme)
-            figures = {key: value for key, value in measured.items() if isinstance(value, float)}
-            return {"validation_loss": loss / sum(map(len, expected)), **figures}
+                    predicted[row] = [self.text.tags[number] for number in path[place, : lengths[row]]]
+                    scores[row] = probabilities[place, : lengths[row]].tolist()
+            return predicted, scores, loss
 
-        return validate
+        return tag_all
+
+    def review(self) -> Review:
+        """Returns the lengths, which tags were taken for which, and the sentences with the most wrong tags."""
+        predicted, expected = (self._in_bio(side) for side in (self._tagger()()[0], self._expected()))
+        wrong = [
+            sum(mine != theirs for mine, theirs in zip(*sides, strict=True))
+            for sides in zip(predicted, expected, strict=True)
+        ]
+        worst = sorted(range(len(wrong)), key=lambda row: -wrong[row])[:_MISTAKES]
+        return Review(
+            lengths={"words": self._lengths.source},
+            longest=self.run.batching.longest_example,
+            examples=len(expected),
+            confusion=confusion(predicted, expected),
+            mistakes=tuple(
+                _mistake(self.validation[row]["tokens"], expected[row], predicted[row], wrong[row])
+                for row in worst
+                if wrong[row]
+            ),
+        )
+
+    def _in_bio(self, sentences: list[list[str]]) -> list[list[str]]:
+        """Returns tags as exports spell them."""
+        if self.text.scheme is None:
+            return sentences
+        return [tags.convert(sentence, source=self.text.scheme, target="bio")[0] for sentence in sentences]
+
+
+def _mistake(tokens: Sequence[str], expected: Sequence[str], predicted: Sequence[str], wrong: int) -> Mistake:
+    words = tuple(
+        token if tag == found else Slip(text=token, expected=tag, predicted=found)
+        for token, tag, found in zip(tokens, expected, predicted, strict=True)
+    )
+    return Mistake(lines=(("sentence", words),), note=f"{wrong} of {len(tokens)} tags wrong")
 
 
 def _scheme(run: TaggerRun, corpus: Corpus) -> Scheme | None:

@@ -1,5 +1,6 @@
 """Learning to translate: tokenizers, batches, teacher forcing, and the BLEU of greedy translations."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
-from nlp_rnn.metrics import translation_metrics
+from nlp_rnn.metrics import sentence_chrf, translation_metrics
 from nlp_rnn.models.translation import greatest_target_lengths
 from nlp_rnn.models.translator import Translator
-from nlp_rnn.plans import BatchPlan
+from nlp_rnn.plans import BatchPlan, Lengths
+from nlp_rnn.reviews import Attention, Mistake, Review
 from nlp_rnn.schedules import truth_share
+from nlp_rnn.search import Hypotheses
+from nlp_rnn.text import Tokenizer
 from nlp_rnn.training import Objective, Training
 from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
@@ -26,6 +30,11 @@ from nlp_rnn.vocabularies import train_tokenizer
 _log = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 1000
+# What a review looks at and shows.
+_REVIEWED = 500
+_MISTAKES = 10
+_PICTURES = 2
+_PICTURED = (4, 30)  # tokens of a source whose attention is drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +69,8 @@ class TranslationTask:
 
     def set_up(self) -> Training:
         """Returns what the train loop needs; the training set is measured here."""
-        tokenizers = {"source_tokenizer": self.text.source, "target_tokenizer": self.text.target}
-        plan = BatchPlan(lengths=batching.measure(self.corpus.train, **tokenizers), batching=self.run.batching)
+        tokenizers = self._both_tokenizers()
+        plan = BatchPlan(lengths=self._lengths, batching=self.run.batching)
         if plan.overlong:
             _log.warning(
                 "%d of %d training pairs have more than %d tokens and are left out.",
@@ -84,6 +93,14 @@ class TranslationTask:
             monitor={"bleu": "bleu", "loss": "validation_loss"}[self.run.training.monitor],
             higher_is_better=self.run.training.monitor == "bleu",
         )
+
+    def _both_tokenizers(self) -> dict[str, Tokenizer]:
+        return {"source_tokenizer": self.text.source, "target_tokenizer": self.text.target}
+
+    @functools.cached_property
+    def _lengths(self) -> Lengths:
+        """Of the training set, which is measured once."""
+        return batching.measure(self.corpus.train, **self._both_tokenizers())
 
     def _objective(self) -> Objective:
         settings = self.run.training
@@ -109,45 +126,100 @@ class TranslationTask:
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss, without smoothing, and the metrics of greedy translations."""
         validation_set = self.corpus.validation
-        pairs = batching.evaluation_batches(
-            validation_set,
-            source_tokenizer=self.text.source,
-            target_tokenizer=self.text.target,
-            batching=self.run.batching,
-        )
-        sources = batching.source_batches(
-            validation_set,
-            tokenizer=self.text.source,
-            batching=self.run.batching,
-            maximum_length=self.run.search.maximum_length,
-        )
+        pairs = batching.evaluation_batches(validation_set, batching=self.run.batching, **self._both_tokenizers())
+        translate = self._translator(validation_set)
         references = list(validation_set["target"])
 
         @tf.function(autograph=False, reduce_retracing=True)
         def loss(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             return self.network.loss_sum(dict(batch), label_smoothing=0.0)
 
-        @tf.function(autograph=False, reduce_retracing=True)
-        def translate(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-            encoded = self.network.encode(batch["source"], batch["source_mask"])
-            lengths = tf.reduce_sum(tf.cast(batch["source_mask"], tf.int32), axis=1) - 1  # EOS
-            limits = greatest_target_lengths(lengths, self.run.search.maximum_length)
-            found = self.network.search(encoded, maximum_lengths=limits, beam_size=1)
-            tokens = tf.RaggedTensor.from_tensor(found.tokens[:, 0], lengths=found.lengths[:, 0])
-            return self.text.target.detokenize(tokens)
-
         def validate() -> dict[str, Any]:
             sums = [loss(batch) for batch in pairs]
-            hypotheses = [""] * len(references)
-            for batch in sources:
-                rows = batch["rows"].numpy()
-                for row, text in zip(rows, translate(batch).numpy()[: len(rows)], strict=True):
-                    hypotheses[row] = text.decode("utf-8")
+            hypotheses = translate()
             total, items = (float(tf.add_n(list(values))) for values in zip(*sums, strict=True))
             scores = translation_metrics(hypotheses, references, lowercase=self.run.text.lowercase)
             return {"validation_loss": total / max(items, 1.0), "bleu": scores["bleu"], "chrf": scores["chrf"]}
 
         return validate
+
+    def _translator(self, examples: datasets.Dataset) -> Callable[[], list[str]]:
+        """Returns what translates examples greedily."""
+        sources = self._sources(examples)
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def translate(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+            found = self._search(batch)
+            tokens = tf.RaggedTensor.from_tensor(found.tokens[:, 0], lengths=found.lengths[:, 0])
+            return self.text.target.detokenize(tokens)
+
+        def hypotheses() -> list[str]:
+            texts = [""] * len(examples)
+            for batch in sources:
+                rows = batch["rows"].numpy()
+                for row, text in zip(rows, translate(batch).numpy()[: len(rows)], strict=True):
+                    texts[row] = text.decode("utf-8")
+            return texts
+
+        return hypotheses
+
+    def _sources(self, examples: datasets.Dataset) -> tf.data.Dataset:
+        return batching.source_batches(
+            examples,
+            tokenizer=self.text.source,
+            batching=self.run.batching,
+            maximum_length=self.run.search.maximum_length,
+        )
+
+    def _search(self, batch: Mapping[str, tf.Tensor], *, with_attention: bool = False) -> Hypotheses:
+        encoded = self.network.encode(batch["source"], batch["source_mask"])
+        lengths = tf.reduce_sum(tf.cast(batch["source_mask"], tf.int32), axis=1) - 1  # EOS
+        limits = greatest_target_lengths(lengths, self.run.search.maximum_length)
+        return self.network.search(encoded, maximum_lengths=limits, beam_size=1, with_attention=with_attention)
+
+    def review(self) -> Review:
+        """Returns the lengths, the worst greedy translations of validation sentences, and the attention of some."""
+        examples = self.corpus.validation.select(range(min(_REVIEWED, len(self.corpus.validation))))
+        sources, references = list(examples["source"]), list(examples["target"])
+        hypotheses = self._translator(examples)()
+        scores = sentence_chrf(hypotheses, references)
+        worst = sorted(range(len(scores)), key=scores.__getitem__)[:_MISTAKES]
+        mistakes = [
+            Mistake(
+                lines=(("source", sources[row]), ("expected", references[row]), ("translation", hypotheses[row])),
+                note=f"chrF {scores[row]:.1f}",
+            )
+            for row in worst
+            if hypotheses[row] != references[row]
+        ]
+        return Review(
+            lengths={"source tokens": self._lengths.source, "target tokens": self._lengths.target},
+            longest=self.run.batching.longest_example,
+            examples=len(examples),
+            attention=tuple(self._attention(examples)),
+            mistakes=tuple(mistakes),
+        )
+
+    def _attention(self, examples: datasets.Dataset) -> Iterator[Attention]:
+        """Yields the attention of the first sentences that are long enough to show something, and fit in a picture."""
+        lengths = self.text.source.tokenize(tf.constant(examples["source"][:])).row_lengths().numpy()
+        fitting = [row for row, length in enumerate(lengths) if _PICTURED[0] <= length <= _PICTURED[1]]
+        for row in fitting[:_PICTURES]:
+            (batch,) = self._sources(examples.select([row]))
+            found = self._search(batch, with_attention=True)
+            read = int(tf.reduce_sum(tf.cast(batch["source_mask"][0], tf.int32)))
+            written = min(int(found.lengths[0, 0]), 2 * _PICTURED[1])
+            if written:
+                assert found.attention is not None
+                yield Attention(
+                    source_tokens=_pieces(self.text.source, batch["source"][0, :read]),
+                    target_tokens=_pieces(self.text.target, found.tokens[0, 0, :written]),
+                    weights=found.attention[0, 0, :written, :read].numpy(),
+                )
+
+
+def _pieces(tokenizer: Tokenizer, tokens: tf.Tensor) -> tuple[str, ...]:
+    return tuple(piece.decode("utf-8", "replace") for piece in tokenizer.pieces(tokens).numpy())
 
 
 def _tokenizers(run: TranslatorRun, train_set: datasets.Dataset) -> TranslationText:

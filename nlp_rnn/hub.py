@@ -1,0 +1,63 @@
+"""Data sets by name: on the hub, in a folder, or embedded; and what to do when one cannot be had."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import datasets
+
+from nlp_rnn import samples
+from nlp_rnn.readers import DataError
+
+_EXPECTED = (
+    "Expected a hub id whose repository holds data files, a folder of data files or one written by save_to_disk, or "
+    "sample:NAME."
+)
+
+
+def load_dataset(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
+    """Returns the splits of a data set, by their names there.
+
+    Args:
+        name: A hub id, a folder, or `sample:NAME`. What was downloaded once is
+            found again where the hub cannot be reached.
+        config: The hub data set's configuration, if it has several.
+
+    Raises:
+        DataError: It cannot be loaded; the message says why, and what to do.
+    """
+    if name.startswith("sample:"):
+        sample = name.removeprefix("sample:")
+        if sample not in samples.names():
+            known = ", ".join(f"sample:{known}" for known in samples.names())
+            raise DataError(f"Unknown sample {name!r}: expected one of {known}.")
+        return samples.load(sample)
+    stored = [Path(name) / file for file in ("dataset_dict.json", "state.json")]
+    try:
+        if any(file.is_file() for file in stored):
+            loaded = datasets.load_from_disk(name)
+        else:
+            loaded = datasets.load_dataset(name, config)
+    except Exception as error:  # of many kinds: the hub, the network, the files' formats
+        raise DataError(f"The data set {name!r} could not be loaded: {_reason(error)}. {_mend(error)}") from error
+    return loaded if isinstance(loaded, Mapping) else {"train": loaded}
+
+
+def _reason(error: BaseException) -> str:
+    """Returns what went wrong on one line; where a library only says that something did, what that was."""
+    if isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, datasets.exceptions.DatasetNotFoundError):
+        first = "Ask for access on its page, then" if "gated" in str(error) else "Check its spelling; if it is private,"
+        return f"{first} log in with `hf auth login`. {_EXPECTED}"
+    if isinstance(error, ConnectionError):
+        return (
+            "Check the connection, and HF_ENDPOINT and HF_HUB_OFFLINE if you have set them; only what was downloaded "
+            f"before is found without the hub. {_EXPECTED}"
+        )
+    if isinstance(error, ValueError) and "config" in str(error).lower():
+        return "Name a configuration with --dataset-config."
+    return _EXPECTED

@@ -1,0 +1,182 @@
+"""Data sets of a hub: a server on this machine, asked by processes that have nothing but its address."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from hub_server import Hub
+
+TAGS = ["O", "B-PER", "I-PER"]
+TAGGED = {"tokens": [["Anna", "sleeps"], ["He", "is", "Bo", "Ek"]], "tags": [[1, 0], [0, 0, 1, 2]]}
+PAIRS = [{"en": "I work.", "de": "Ich arbeite."}, {"en": "She works.", "de": "Sie arbeitet."}]
+RATED = [{"text": "Good.", "label": 1}, {"text": "Bad.", "label": 0}]
+YAML = """---
+configs:
+- config_name: {0}
+  data_files: [{{split: train, path: {0}/train.jsonl}}]
+- config_name: {1}
+  data_files: [{{split: train, path: {1}/train.jsonl}}]
+---
+"""
+
+# Loads one data set after the other, as each process pays for its imports; prints the rows or the error of each.
+PROGRAM = """
+import json, sys, time
+from nlp_rnn import corpora
+from nlp_rnn.config import DataConfig
+said = []
+for task, data in json.loads(sys.argv[1]):
+    start = time.perf_counter()
+    try:
+        corpus = corpora.load(DataConfig(**data), task)
+        said.append({"train": corpus.train.to_list(), "validation": corpus.validation.to_list()})
+    except corpora.DataError as error:
+        said.append({"error": str(error)})
+    said[-1]["seconds"] = time.perf_counter() - start
+print(json.dumps(said))
+"""
+# The same without the pauses between two attempts to reach a hub, which add up to half a minute.
+HURRIED = "import time; time.sleep = lambda seconds: None\n" + PROGRAM
+
+Said = dict[str, Any]
+
+
+def parquet(columns: dict[str, Any], features: dict[str, Any] | None = None) -> bytes:
+    buffer = io.BytesIO()
+    datasets.Dataset.from_dict(columns, features=features and datasets.Features(features)).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def contents() -> dict[str, dict[str, bytes]]:
+    names = datasets.List(datasets.ClassLabel(names=TAGS))
+    tagged = parquet(TAGGED, {"tokens": datasets.List(datasets.Value("string")), "tags": names})
+    translated = {"translation": datasets.Translation(languages=["en", "de"])}
+    label = {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["bad", "good"])}
+    films = {name: [row[name] for row in RATED] for name in ("text", "label")}
+    return {
+        "org/names": {f"data/{split}-00000-of-00001.parquet": tagged for split in ("train", "validation")},
+        "org/pairs": {
+            f"{split}.parquet": parquet({"translation": PAIRS}, translated) for split in ("train", "validation")
+        },
+        "org/lines": {f"{split}.jsonl": jsonl([{"translation": pair} for pair in PAIRS]) for split in ("train", "dev")},
+        "org/films": {f"{split}.parquet": parquet(films, label) for split in ("train", "validation")},
+        "org/several": {
+            "README.md": YAML.format("one", "two").encode(),
+            **{f"{name}/train.jsonl": jsonl(RATED) for name in ("one", "two")},
+        },
+        "org/gated": {"train.jsonl": jsonl(RATED)},
+        "org/script": {"script.py": b"import datasets\n"},
+        "org/empty": {"README.md": b"---\nlanguage: en\n---\n"},
+        "org/broken": {"train.jsonl": b'{"text": "a", "label": 1}\n{"text": \n'},
+    }
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with Hub(contents(), gated=("org/gated",)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what was downloaded is kept."""
+    return tmp_path_factory.mktemp("home")
+
+
+def load(address: str, home: Path, jobs: list[Any], *, program: str = PROGRAM, offline: bool = False) -> list[Said]:
+    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": str(int(offline))}
+    command = [sys.executable, "-c", program, json.dumps(jobs)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+def rated(dataset: str, **more: Any) -> tuple[str, dict[str, Any]]:
+    return "classification", {"dataset": dataset, **more}
+
+
+JOBS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tags": ("tagging", {"dataset": "org/names"}),
+    **{
+        name: ("translation", {"dataset": f"org/{name}", "source_language": "de", "target_language": "en"})
+        for name in ("pairs", "lines")
+    },
+    "chosen": rated("org/several", dataset_config="two"),
+    "not chosen": rated("org/several"),
+    "wrongly chosen": rated("org/several", dataset_config="three"),
+    **{name: rated(f"org/{name}") for name in ("films", "nothing", "gated", "script", "empty", "broken")},
+}
+
+
+@pytest.fixture(scope="module")
+def said(hub: Hub, home: Path) -> dict[str, Said]:
+    """What comes of all of them."""
+    return dict(zip(JOBS, load(hub.address, home, list(JOBS.values())), strict=True))
+
+
+def test_tags_of_a_parquet_file_come_by_their_names(said: dict[str, Said]) -> None:
+    rows = [
+        {"tokens": ["Anna", "sleeps"], "tags": ["B-PER", "O"]},
+        {"tokens": ["He", "is", "Bo", "Ek"], "tags": ["O", "O", "B-PER", "I-PER"]},
+    ]
+    assert (said["tags"]["train"], said["tags"]["validation"]) == (rows, rows)
+
+
+@pytest.mark.parametrize("name", ["pairs", "lines"])
+def test_a_pair_of_languages_is_source_and_target(said: dict[str, Said], name: str) -> None:
+    rows = [{"source": pair["de"], "target": pair["en"]} for pair in PAIRS]
+    assert (said[name]["train"], said[name]["validation"]) == (rows, rows)
+
+
+@pytest.mark.usefixtures("said")
+def test_what_was_downloaded_is_found_without_the_hub(hub: Hub, home: Path) -> None:
+    rows = [{"text": "Good.", "label": "good"}, {"text": "Bad.", "label": "bad"}]
+    asked = len(hub.requests)
+    jobs = [rated("org/films"), rated("org/other")]
+    offline = load(hub.address, home, jobs, offline=True)
+    assert len(hub.requests) == asked
+    unreachable = load("http://127.0.0.1:9", home, jobs, program=HURRIED)
+    for known, unknown in (offline, unreachable):
+        assert known["train"] == rows
+        # Nobody can tell whether this one exists.
+        assert "Couldn't reach 'org/other' on the Hub" in unknown["error"]
+        assert "Check the connection, and HF_ENDPOINT and HF_HUB_OFFLINE if you have set them" in unknown["error"]
+
+
+def test_a_configuration_is_chosen_or_asked_for(said: dict[str, Said]) -> None:
+    assert len(said["chosen"]["train"]) + len(said["chosen"]["validation"]) == 2
+    assert "'one', 'two'" in said["not chosen"]["error"]
+    assert "'three' not found" in said["wrongly chosen"]["error"]
+    for name in ("not chosen", "wrongly chosen"):
+        assert said[name]["error"].endswith("Name a configuration with --dataset-config.")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nothing", "doesn't exist on the Hub.*Check its spelling; if it is private, log in with `hf auth login`"),
+        ("gated", "gated dataset.*Ask for access on its page, then log in with `hf auth login`"),
+        ("script", "scripts are no longer supported.*Expected a hub id whose repository holds data files"),
+        ("empty", "doesn't contain any data files.*Expected a hub id whose repository holds data files"),
+        ("broken", "JSON parse error.*Expected a hub id whose repository holds data files"),
+    ],
+)
+def test_what_cannot_be_had_is_told_at_once_and_on_one_line(said: dict[str, Said], name: str, expected: str) -> None:
+    message = said[name]["error"]
+    assert message.startswith(f"The data set 'org/{name}' could not be loaded: ")
+    assert "\n" not in message
+    assert re.search(expected, message), message
+    assert said[name]["seconds"] < 10
