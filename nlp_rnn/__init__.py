@@ -31,13 +31,17 @@ if TYPE_CHECKING:
         EvaluateRun,
         ExportRun,
         PredictRun,
+        ServerConfigRun,
         TaggerRun,
         TranslatorRun,
+        VerifyRun,
     )
     from nlp_rnn.plots import attention_heat_map
     from nlp_rnn.runs import train
+    from nlp_rnn.server_files import write_models_config
     from nlp_rnn.serving import Predictor
     from nlp_rnn.store import load
+    from nlp_rnn.verification import verify
 
 __all__ = [
     "BatchConfig",
@@ -48,6 +52,7 @@ __all__ = [
     "PredictRun",
     "Predictor",
     "SearchConfig",
+    "ServerConfigRun",
     "TaggerConfig",
     "TaggerRun",
     "TaggerTrainingConfig",
@@ -55,6 +60,7 @@ __all__ = [
     "TranslatorConfig",
     "TranslatorRun",
     "TranslatorTrainingConfig",
+    "VerifyRun",
     "WordsConfig",
     "attention_heat_map",
     "evaluate",
@@ -62,6 +68,8 @@ __all__ = [
     "layers",
     "load",
     "train",
+    "verify",
+    "write_models_config",
 ]
 
 _MODULE_OF = {
@@ -73,6 +81,7 @@ _MODULE_OF = {
     "PredictRun": "jobs",
     "Predictor": "serving",
     "SearchConfig": "config",
+    "ServerConfigRun": "jobs",
     "TaggerConfig": "config",
     "TaggerRun": "jobs",
     "TaggerTrainingConfig": "config",
@@ -80,12 +89,15 @@ _MODULE_OF = {
     "TranslatorConfig": "config",
     "TranslatorRun": "jobs",
     "TranslatorTrainingConfig": "config",
+    "VerifyRun": "jobs",
     "WordsConfig": "config",
     "attention_heat_map": "plots",
     "evaluate": "evaluation",
     "export_model": "export",
     "load": "store",
     "train": "runs",
+    "verify": "verification",
+    "write_models_config": "server_files",
 }
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
-from nlp_rnn import folders, parity, store
+from nlp_rnn import folders, parity, portability, server_files, store
 from nlp_rnn.families import TranslationText
 from nlp_rnn.jobs import ExportRun
 from nlp_rnn.models.tagging import TaggingModule
@@ -35,8 +34,6 @@ _BUILT_IN = (
 # Empty, blank, not UTF-8 (the byte FF, as Python spells it in text), and of many scripts.
 _EDGES = ("", " \t\n", "a\udcffb", "Ünïcode 漢字 \N{WAVING HAND SIGN} ﷺ")
 
-_FORBIDDEN_OPERATIONS = ("Cudnn", "PyFunc", "EagerPyFunc", "NumpyFunc", "Xla")
-
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +48,9 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
         path: The model directory.
         **settings: What the graph fixes, as the fields of `nlp_rnn.ExportRun`:
             of a translator its search, of a tagger `maximum_length`. What is
-            not given, or None, stays as the model was trained with.
+            not given, or None, stays as the model was trained with. And
+            `keep`: how many versions are left, this one counted; the oldest
+            are removed once this one is in place.
 
     Returns:
         The version folder; all settings are in its `assets.extra/settings.json`.
@@ -75,10 +74,14 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
         def write(folder: Path) -> None:
             _require_room(folder, 4 * stored.network.count_params() + _GRAPH)
             write_saved_model(module, folder, fixed)
+            server_files.write_server_files(folder, module.signatures, stored.samples)
             check_operations(folder)
             check_parity(folder, module, stored.samples[:_SAMPLES])
 
         version = folders.add_version(path, write)
+    if given.keep is not None:
+        for removed in folders.remove_versions(path, keep=given.keep):
+            _log.info("Removed %s: only the newest %d versions are kept.", removed, given.keep)
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     _log.info("Exported %s: %.1f MB, checked against the model itself.", version, size / 1e6)
     return version
@@ -123,21 +126,16 @@ def write_saved_model(module: Module, folder: Path, fixed: Mapping[str, Any]) ->
 
 
 def check_operations(folder: Path) -> None:
-    """Refuses a SavedModel that would not run everywhere.
+    """Refuses a SavedModel that would not run everywhere, see `portability.problems`.
 
     Raises:
-        ExportError: It holds an operation of cuDNN, Python or XLA, a function
-            to be compiled by XLA, or one that is bound to a GPU.
+        ExportError: It holds an operation that TensorFlow Serving does not
+            have, or of cuDNN, Python or XLA, or a device other than the CPU, or a function to be
+            compiled by XLA.
     """
-    for graph in saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs:
-        functions = graph.graph_def.library.function
-        nodes = [*graph.graph_def.node, *(node for function in functions for node in function.node_def)]
-        found = {node.op for node in nodes if node.op.startswith(_FORBIDDEN_OPERATIONS)}
-        found |= {f"{node.op} on {node.device}" for node in nodes if "GPU" in node.device}
-        compiled = [item for item in (*functions, *nodes) if "_XlaMustCompile" in item.attr]
-        found |= {"functions compiled by XLA" for item in compiled if item.attr["_XlaMustCompile"].b}
-        if found:
-            raise ExportError(f"The export would not run everywhere: it holds {', '.join(sorted(found))}.")
+    found = portability.problems(folder)
+    if found:
+        raise ExportError(f"The export would not run everywhere: it holds {', '.join(found)}.")
 
 
 def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, Any]]) -> int:

@@ -30,6 +30,10 @@ ALLOWED: dict[str, set[str]] = {
     "plots": set(),
     "folders": set(),
     "parity": set(),
+    "signature_inputs": set(),
+    "portability": set(),
+    "server_files": {"config", "folders", "parity", "signature_inputs"},
+    "edge_inputs": set(),
     "serving": set(),
     "readers": {"config"},
     "grammar": set(),
@@ -44,7 +48,10 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"config", "families", "folders", "settings"},
     "schedules": set(),
     "training": {"config", "schedules"},
-    "export": {"families", "folders", "jobs", "models", "parity", "store"},
+    "export": {"families", "folders", "jobs", "models", "parity", "portability", "server_files", "store"},
+    "verification": {
+        "config", "edge_inputs", "export", "families", "folders", "parity", "portability", "signature_inputs", "store",
+    },
     "evaluation": {
         "config", "corpora", "families", "jobs", "metrics", "plots", "serving", "store", "tagging_metrics", "tags",
     },
