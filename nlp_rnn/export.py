@@ -19,21 +19,13 @@ from nlp_rnn.families import TranslationText
 from nlp_rnn.jobs import ExportRun
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
+from nlp_rnn.signature_inputs import BUILT_IN, EDGES
 
 Module = TranslationModule | TaggingModule
 
 _SAMPLES = 32
 # Bytes, well above what a graph with its tokenizers takes.
 _GRAPH = 8_000_000
-_BUILT_IN = (
-    "Two dogs are running across a green field.",
-    "What is the name of this town?",
-    "No.",
-    "1984, or 2 + 2 = 5",
-)
-# Empty, blank, not UTF-8 (the byte FF, as Python spells it in text), and of many scripts.
-_EDGES = ("", " \t\n", "a\udcffb", "Ünïcode 漢字 \N{WAVING HAND SIGN} ﷺ")
-
 _log = logging.getLogger(__name__)
 
 
@@ -165,17 +157,17 @@ def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, An
 
 
 def _translation_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:
-    texts = [_spelt(sample["source"]) for sample in samples] or list(_BUILT_IN)
-    batches: list[parity.Inputs] = [{"text": [*texts, *_EDGES]}, {"text": []}]
+    texts = [_spelt(sample["source"]) for sample in samples] or list(BUILT_IN)
+    batches: list[parity.Inputs] = [{"text": [*texts, *EDGES]}, {"text": []}]
     return dict.fromkeys(("serving_default", "n_best", "explain"), batches)
 
 
 def _tagging_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:
-    sentences = [list(map(_spelt, sample["tokens"])) for sample in samples] or [text.split() for text in _BUILT_IN]
-    texts = [*(" ".join(sentence) for sentence in sentences), *_EDGES]
+    sentences = [list(map(_spelt, sample["tokens"])) for sample in samples] or [text.split() for text in BUILT_IN]
+    texts = [*(" ".join(sentence) for sentence in sentences), *EDGES]
     return {
         "serving_default": [{"text": texts}, {"text": []}],
-        "tokens": [_padded([*sentences, [], list(_EDGES)]), {"tokens": [], "lengths": []}],
+        "tokens": [_padded([*sentences, [], list(EDGES)]), {"tokens": [], "lengths": []}],
     }
 
 

@@ -5,7 +5,9 @@ Driven by the signatures of the SavedModel, and so the same for every family.
 
 import json
 import logging
+import os
 import random
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,9 +118,9 @@ def verify(path: str | Path, *, version: int | None = None, python: str | None =
             check, such as one with TensorFlow in a server's version.
 
     Raises:
-        ConfigError: No model directory, or no such version.
+        ConfigError: No model directory, no such version, or no such interpreter.
     """
-    folder = _version_folder(Path(path), version)
+    folder, interpreter = _version_folder(Path(path), version), _interpreter(python)
     # As the gate at export: the parity check's other process sees no GPU either.
     with tf.device("/CPU:0"):
         stored = store.load(path)
@@ -126,7 +128,7 @@ def verify(path: str | Path, *, version: int | None = None, python: str | None =
         checks: list[tuple[str, Callable[[], Finding]]] = [
             ("portability", lambda: check_portability(folder)),
             ("weights", lambda: check_weights(folder, stored)),
-            ("parity", lambda: _check_parity(folder, stored, samples, python)),
+            ("parity", lambda: _check_parity(folder, stored, samples, interpreter)),
             ("batch invariance", lambda: _check_invariance(folder, stored, samples)),
             ("edge inputs", lambda: _check_edges(folder)),
         ]
@@ -279,6 +281,14 @@ def _batches(count: int) -> Iterable[list[int]]:
 def _fixed(folder: Path) -> dict[str, Any]:
     file = folder / "assets.extra" / "settings.json"
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _interpreter(python: str | None) -> str | None:
+    found = None if python is None else shutil.which(python)
+    if python is not None and found is None:
+        raise ConfigError(f"python must be a Python interpreter, and {python} is no program; give its path.")
+    # The other process runs in a folder of its own.
+    return found and os.path.abspath(found)
 
 
 def _version_folder(path: Path, version: int | None) -> Path:

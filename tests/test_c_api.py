@@ -3,13 +3,12 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import small_exports
 import tensorflow as tf
 import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2
@@ -70,8 +69,10 @@ def read_answers(lines: list[str]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", ["subwords", "entities"])
-def test_an_export_answers_in_a_process_without_python(program: Path, tmp_path: Path, name: str) -> None:
-    folder = small_exports.write(name, tmp_path / "model") / "1"
+def test_an_export_answers_in_a_process_without_python(
+    program: Path, exported: Callable[[str], Path], name: str
+) -> None:
+    folder = exported(name) / "1"
     (graph,) = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     loaded = tf.saved_model.load(str(folder))
     libraries = sorted(Path(tensorflow_text.__file__).parent.glob("python/*/_*.so"))
@@ -100,9 +101,9 @@ def test_an_export_answers_in_a_process_without_python(program: Path, tmp_path: 
             assert theirs.tolist() == ours.numpy().tolist(), output
 
 
-def test_the_text_operations_are_all_that_is_added(program: Path, tmp_path: Path) -> None:
+def test_the_text_operations_are_all_that_is_added(program: Path, exported: Callable[[str], Path]) -> None:
     """Without their libraries the same export does not load: the program has no other source of them."""
-    folder = small_exports.write("subwords", tmp_path / "model") / "1"
+    folder = exported("subwords") / "1"
     done = subprocess.run(
         [program, folder], input="load\n", capture_output=True, text=True, timeout=300, env={"PATH": os.defpath}
     )

@@ -48,7 +48,9 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"config", "families", "folders", "settings"},
     "schedules": set(),
     "training": {"config", "schedules"},
-    "export": {"families", "folders", "jobs", "models", "parity", "portability", "server_files", "store"},
+    "export": {
+        "families", "folders", "jobs", "models", "parity", "portability", "server_files", "signature_inputs", "store",
+    },
     "verification": {
         "config", "edge_inputs", "export", "families", "folders", "parity", "portability", "signature_inputs", "store",
     },
