@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
+COMPAT := .venv-compat
 SOURCES := nlp_rnn pipelines tests benchmarks
 ONLY ?=
 REQUESTS ?= 20000
@@ -11,7 +12,7 @@ REQUESTS ?= 20000
 # TensorFlow's C++ start-up notes would bury what the commands have to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help quickstart test lint format bench soak clean
+.PHONY: help quickstart test lint format bench soak compat clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +22,7 @@ help:
 	@echo "make format          rewrite the sources in the checked style"
 	@echo "make bench [ONLY=x]  run the benchmarks, or the one named x"
 	@echo "make soak            ask a model server 20,000 times, or REQUESTS=n, and compare every answer"
+	@echo "make compat          run exports in the TensorFlow that the newest TF Serving is built from"
 	@echo "make clean           remove the environment and the caches"
 
 # The stamp, not the folder, says that the environment is up to date: a folder
@@ -58,6 +60,16 @@ soak: $(STAMP)
 	test -d saved_models/quickstart/tagging || $(RUN) pipelines/quickstart.py
 	$(RUN) -m benchmarks.soak --requests $(REQUESTS)
 
+# tensorflow-text asks for a package called tensorflow; the one for CPUs alone is called otherwise.
+$(COMPAT)/.installed:
+	$(PYTHON) -m venv $(COMPAT)
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu==2.20.0
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tensorflow-text==2.20.0
+	@touch $@
+
+compat: $(STAMP) $(COMPAT)/.installed
+	$(RUN) tests/compat.py $(abspath $(COMPAT))/bin/python
+
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(COMPAT) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +

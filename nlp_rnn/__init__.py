@@ -35,15 +35,19 @@ if TYPE_CHECKING:
         EvaluateRun,
         ExportRun,
         PredictRun,
+        ServerConfigRun,
         TaggerRun,
         TranslatorRun,
+        VerifyRun,
     )
     from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
     from nlp_rnn.plots import attention_heat_map
     from nlp_rnn.runs import train
+    from nlp_rnn.server_files import write_models_config
     from nlp_rnn.serving import Predictor
     from nlp_rnn.store import load
     from nlp_rnn.tuning import tune
+    from nlp_rnn.verification import verify
 
 __all__ = [
     "BatchConfig",
@@ -62,6 +66,7 @@ __all__ = [
     "SearchConfig",
     "ServingError",
     "TUNE_RUNS",
+    "ServerConfigRun",
     "TaggerConfig",
     "TaggerRun",
     "TaggerTrainingConfig",
@@ -69,6 +74,7 @@ __all__ = [
     "TranslatorConfig",
     "TranslatorRun",
     "TranslatorTrainingConfig",
+    "VerifyRun",
     "WordsConfig",
     "attention_heat_map",
     "evaluate",
@@ -78,6 +84,8 @@ __all__ = [
     "train",
     "tune",
     "write_explanations",
+    "verify",
+    "write_models_config",
 ]
 
 _MODULE_OF = {
@@ -97,6 +105,7 @@ _MODULE_OF = {
     "SearchConfig": "config",
     "ServingError": "clients",
     "TUNE_RUNS": "jobs",
+    "ServerConfigRun": "jobs",
     "TaggerConfig": "config",
     "TaggerRun": "jobs",
     "TaggerTrainingConfig": "config",
@@ -104,6 +113,7 @@ _MODULE_OF = {
     "TranslatorConfig": "config",
     "TranslatorRun": "jobs",
     "TranslatorTrainingConfig": "config",
+    "VerifyRun": "jobs",
     "WordsConfig": "config",
     "attention_heat_map": "plots",
     "evaluate": "evaluation",
@@ -112,6 +122,8 @@ _MODULE_OF = {
     "train": "runs",
     "tune": "tuning",
     "write_explanations": "explanations",
+    "verify": "verification",
+    "write_models_config": "server_files",
 }
 
 

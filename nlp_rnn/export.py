@@ -14,31 +14,20 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
-from nlp_rnn import folders, parity, store
+from nlp_rnn import folders, parity, portability, server_files, store
 from nlp_rnn.families import ClassificationText, TranslationText
 from nlp_rnn.jobs import ExportRun
 from nlp_rnn.models.classification import ClassificationModule
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
+from nlp_rnn.signature_inputs import BUILT_IN, EDGES
 
 Module = TranslationModule | TaggingModule | ClassificationModule
 
 _SAMPLES = 32
 # Bytes, well above what a graph with its tokenizers takes.
 _GRAPH = 8_000_000
-_BUILT_IN = (
-    "Two dogs are running across a green field.",
-    "What is the name of this town?",
-    "No.",
-    "1984, or 2 + 2 = 5",
-)
-# Empty, blank, not UTF-8 (the byte FF, as Python spells it in text), and of many scripts.
-_EDGES = ("", " \t\n", "a\udcffb", "Ünïcode 漢字 \N{WAVING HAND SIGN} ﷺ")
-
-_FORBIDDEN_OPERATIONS = ("Cudnn", "PyFunc", "EagerPyFunc", "NumpyFunc", "Xla")
-
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +43,9 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
         **settings: What the graph fixes, as the fields of `nlp_rnn.ExportRun`:
             of a translator its search, of a tagger `maximum_length`, of a
             classifier also `threshold`. What is not given, or None, stays as
-            the model was trained with.
+            the model was trained with. And `keep`: how many versions
+            are left, this one counted; the oldest are removed once this one
+            is in place.
 
     Returns:
         The version folder; all settings are in its `assets.extra/settings.json`.
@@ -78,10 +69,14 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
         def write(folder: Path) -> None:
             _require_room(folder, 4 * stored.network.count_params() + _GRAPH)
             write_saved_model(module, folder, fixed)
+            server_files.write_server_files(folder, module.signatures, stored.samples)
             check_operations(folder)
             check_parity(folder, module, stored.samples[:_SAMPLES])
 
         version = folders.add_version(path, write)
+    if given.keep is not None:
+        for removed in folders.remove_versions(path, keep=given.keep):
+            _log.info("Removed %s: only the newest %d versions are kept.", removed, given.keep)
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     _log.info("Exported %s: %.1f MB, checked against the model itself.", version, size / 1e6)
     return version
@@ -135,21 +130,16 @@ def write_saved_model(module: Module, folder: Path, fixed: Mapping[str, Any]) ->
 
 
 def check_operations(folder: Path) -> None:
-    """Refuses a SavedModel that would not run everywhere.
+    """Refuses a SavedModel that would not run everywhere, see `portability.problems`.
 
     Raises:
-        ExportError: It holds an operation of cuDNN, Python or XLA, a function
-            to be compiled by XLA, or one that is bound to a GPU.
+        ExportError: It holds an operation that TensorFlow Serving does not
+            have, or of cuDNN, Python or XLA, or a device other than the CPU, or a function to be
+            compiled by XLA.
     """
-    for graph in saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs:
-        functions = graph.graph_def.library.function
-        nodes = [*graph.graph_def.node, *(node for function in functions for node in function.node_def)]
-        found = {node.op for node in nodes if node.op.startswith(_FORBIDDEN_OPERATIONS)}
-        found |= {f"{node.op} on {node.device}" for node in nodes if "GPU" in node.device}
-        compiled = [item for item in (*functions, *nodes) if "_XlaMustCompile" in item.attr]
-        found |= {"functions compiled by XLA" for item in compiled if item.attr["_XlaMustCompile"].b}
-        if found:
-            raise ExportError(f"The export would not run everywhere: it holds {', '.join(sorted(found))}.")
+    found = portability.problems(folder)
+    if found:
+        raise ExportError(f"The export would not run everywhere: it holds {', '.join(found)}.")
 
 
 def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, Any]]) -> int:
@@ -182,8 +172,8 @@ def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, An
 
 
 def _translation_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:
-    texts = [_spelt(sample["source"]) for sample in samples] or list(_BUILT_IN)
-    batches: list[parity.Inputs] = [{"text": [*texts, *_EDGES]}, {"text": []}]
+    texts = [_spelt(sample["source"]) for sample in samples] or list(BUILT_IN)
+    batches: list[parity.Inputs] = [{"text": [*texts, *EDGES]}, {"text": []}]
     return dict.fromkeys(("serving_default", "n_best", "explain"), batches)
 
 
@@ -193,17 +183,17 @@ def _classification_inputs(
     names = ["text", "text_pair"][: module.network.arguments["texts"]]
     whole: dict[str, list[str]] = {}
     for name in names:
-        texts = [_spelt(sample[name]) for sample in samples if name in sample] or list(_BUILT_IN)
-        whole[name] = [*texts, *_EDGES]
+        texts = [_spelt(sample[name]) for sample in samples if name in sample] or list(BUILT_IN)
+        whole[name] = [*texts, *EDGES]
     return dict.fromkeys(module.signatures, [whole, {name: [] for name in names}])
 
 
 def _tagging_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:
-    sentences = [list(map(_spelt, sample["tokens"])) for sample in samples] or [text.split() for text in _BUILT_IN]
-    texts = [*(" ".join(sentence) for sentence in sentences), *_EDGES]
+    sentences = [list(map(_spelt, sample["tokens"])) for sample in samples] or [text.split() for text in BUILT_IN]
+    texts = [*(" ".join(sentence) for sentence in sentences), *EDGES]
     return {
         "serving_default": [{"text": texts}, {"text": []}],
-        "tokens": [_padded([*sentences, [], list(_EDGES)]), {"tokens": [], "lengths": []}],
+        "tokens": [_padded([*sentences, [], list(EDGES)]), {"tokens": [], "lengths": []}],
     }
 
 

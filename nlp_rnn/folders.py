@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 WRITING, PREVIOUS = "writing", "previous"
+_EXPORT = "export"
 
 
 def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
@@ -54,7 +55,7 @@ def add_version(path: str | Path, write: Callable[[Path], None]) -> Path:
         write: Fills the folder it is given. If it raises, nothing is kept.
     """
     path = Path(path)
-    with _written(path, "export", write) as folder:
+    with _written(path, _EXPORT, write) as folder:
         while True:
             target = path / str(next_version(path))
             # Another export may take the number first: then that folder is not empty.
@@ -66,6 +67,29 @@ def add_version(path: str | Path, write: Callable[[Path], None]) -> Path:
                     raise
     _sync(path)
     return target
+
+
+def remove_versions(path: str | Path, *, keep: int) -> list[Path]:
+    """Removes the oldest exports of a model directory and returns what was removed.
+
+    Args:
+        path: The model directory.
+        keep: How many of the newest stay; at least 1.
+
+    Raises:
+        ValueError: `keep` < 1.
+    """
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, not {keep}: the newest version is never removed.")
+    path, removed = Path(path), []
+    for version in versions(path)[:-keep]:
+        # At once for all who look, and if this stops half-way the next export does the rest.
+        hidden = path / f".{_EXPORT}.{WRITING}-{secrets.token_hex(4)}"
+        (path / str(version)).rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+        removed.append(path / str(version))
+    _sync(path)
+    return removed
 
 
 @contextlib.contextmanager

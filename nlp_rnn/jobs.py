@@ -261,6 +261,8 @@ class ExportRun:
         maximum_length: Most tokens read from a text, and written to a translation.
         n_best: Translations returned by the `n_best` signature.
         threshold: Probability from which on a label of several is selected.
+        keep: Versions to leave in the model directory, this one counted; the
+            oldest are removed. All are left, if not given.
     """
 
     model: str
@@ -271,9 +273,11 @@ class ExportRun:
     maximum_length: int | None = None
     n_best: int | None = None
     threshold: float | None = None
+    keep: int | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model", self.model, "the path of a model directory")
+        require(self.keep is None or self.keep >= 1, "keep", self.keep, "at least 1: the newest version always stays")
 
     def fixed(self, trained_with: "TranslatorRun | TaggerRun | ClassifierRun") -> dict[str, float | int]:
         """Returns what the graph fixes: the model's own settings with those given here in their place.
@@ -282,7 +286,7 @@ class ExportRun:
             ConfigError: The settings do not agree with each other, or are not
                 this family's.
         """
-        names = [item.name for item in dataclasses.fields(self) if item.name != "model"]
+        names = [item.name for item in dataclasses.fields(self) if item.name not in ("model", "keep")]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         kinds: dict[type, tuple[str, dict[str, list[str]]]] = {
             TranslatorRun: ("translator", {"search": [item.name for item in dataclasses.fields(SearchConfig)]}),
@@ -300,3 +304,44 @@ class ExportRun:
         if strange:
             raise ConfigError(f"{', '.join(strange)}: a {name} has no such setting; it has {', '.join(sorted(fixed))}.")
         return fixed
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyRun:
+    """Everything the check of an export needs to know.
+
+    Attributes:
+        model: The model directory.
+        version: The number of the export to check; the newest, if not given.
+        json: Print one JSON object instead of lines for people.
+        python: The interpreter that answers for the SavedModel in the parity
+            check, such as one with TensorFlow in a server's version; this
+            one, if not given.
+    """
+
+    model: str
+    version: int | None = None
+    json: bool = False
+    python: str | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.model), "model", self.model, "the path of a model directory")
+        require(self.version is None or self.version >= 0, "version", self.version, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfigRun:
+    """Everything a model server's list of models needs to know.
+
+    Attributes:
+        models: The folder with the model directories, at any depth.
+        base_path: Where the server finds that folder.
+        output: The file to write; models.config in the folder, if not given.
+    """
+
+    models: str = "saved_models"
+    base_path: str = "/models"
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.models), "models", self.models, "the path of a folder with model directories")

@@ -72,6 +72,7 @@ def check(
     tie: Tie,
     *,
     alternatives: str | None = None,
+    python: str | None = None,
 ) -> int:
     """Compares a SavedModel with the functions it was made of.
 
@@ -85,6 +86,8 @@ def check(
         tie: What may differ.
         alternatives: A signature with the same arguments as all others, whose
             live answers list other answers as good.
+        python: The other process's interpreter, such as one with TensorFlow
+            in a server's version; this process's own if not given.
 
     Returns:
         How many answers were ties.
@@ -92,12 +95,9 @@ def check(
     Raises:
         ParityError: They differ; the message says where.
     """
-    specs = {name: {spec.name: spec for spec in functions[name].input_signature} for name in batches}
-    live = {
-        name: [_by_example(functions[name](**_tensors(specs[name], inputs))) for inputs in calls]
-        for name, calls in batches.items()
-    }
-    served, ties = _served(folder, batches, specs), 0
+    specs = {name: specs_of(functions[name]) for name in batches}
+    live = {name: [ask(functions[name], inputs) for inputs in calls] for name, calls in batches.items()}
+    served, ties = _served(folder, batches, specs, python or sys.executable), 0
     for name, calls in batches.items():
         others = live[alternatives] if alternatives else [[{}] * len(rows) for rows in live[name]]
         for inputs, *answers in zip(calls, live[name], served[name], others, strict=True):
@@ -105,17 +105,35 @@ def check(
             if any(len(rows) != len(examples) for rows in answers):
                 raise ParityError(f"{name} answers {len(examples)} examples with {len(answers[1])}.")
             for example, mine, theirs, other in zip(examples, *answers, strict=True):
-                if _equal(mine, theirs):
+                if equal(mine, theirs):
                     continue
                 if not tie(mine, theirs, other):
-                    raise _error(name, example, mine, theirs)
+                    raise ParityError(difference(name, example, mine, theirs))
                 ties += 1
     if ties:
         _log.info("%d answers of the export differ from the model's by a tie of two scores.", ties)
     return ties
 
 
-def _equal(one: Row, other: Row) -> bool:
+def specs_of(function: Any) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs of a signature by name, of one that is live or of one that was loaded."""
+    if hasattr(function, "structured_input_signature"):
+        return dict(function.structured_input_signature[1])
+    return {spec.name: spec for spec in function.input_signature}
+
+
+def ask(function: Any, inputs: Inputs) -> list[Row]:
+    """Returns a signature's answer to each example, without padding."""
+    return _by_example(call(function, inputs))
+
+
+def call(function: Any, inputs: Inputs) -> dict[str, tf.Tensor]:
+    """Returns a signature's outputs as they are."""
+    return function(**tensors(specs_of(function), inputs))
+
+
+def equal(one: Row, other: Row) -> bool:
+    """Tells whether two answers are the same but for the rounding of numbers."""
     return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
 
 
@@ -133,6 +151,17 @@ def wire(value: Any) -> Any:
     if isinstance(value, list):
         return [wire(item) for item in value]
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+
+
+def near_tie(live: Row, served: Row, alternatives: Row) -> bool:
+    """Tells for an answer of any family whether another one is as good."""
+    if "translation" in live or "translations" in live:
+        return translation_tie(live, served, alternatives)
+    if "tags" in live:
+        return tagging_tie(live, served, alternatives)
+    # What was chosen may differ if what it was chosen by does not.
+    apart = {key for key in live if not close(live[key], served.get(key))}
+    return live.keys() == served.keys() and bool(apart) and apart <= {"label", "selected"}
 
 
 def translation_tie(live: Row, served: Row, alternatives: Row) -> bool:
@@ -176,10 +205,11 @@ def _hypotheses(row: Row) -> Iterator[tuple[str, float]]:
     return iter([(row["translation"], row["score"])])
 
 
-def _error(signature: str, example: Row, live: Row, served: Row) -> ParityError:
+def difference(signature: str, example: Row, live: Row, served: Row) -> str:
+    """Says in a sentence what an answer has instead of what was expected."""
     keys = sorted(key for key in {**live, **served} if not close(live.get(key), served.get(key)))
     shown = "; ".join(f"{key} {served.get(key)!r} instead of {live.get(key)!r}"[:500] for key in keys)
-    return ParityError(f"{signature} of {str(example)[:200]} gives {shown}.")
+    return f"{signature} of {str(example)[:200]} gives {shown}."
 
 
 def _examples(inputs: Inputs) -> Iterator[Row]:
@@ -192,7 +222,8 @@ def _shape(values: Any, rank: int) -> list[int]:
     return list(np.shape(values)) if values else [0] * rank
 
 
-def _tensors(specs: Specs, inputs: Inputs) -> dict[str, tf.Tensor]:
+def tensors(specs: Specs, inputs: Inputs) -> dict[str, tf.Tensor]:
+    """Makes tensors of a signature's arguments."""
     return {
         name: tf.reshape(tf.constant(_bytes(values), specs[name].dtype), _shape(values, specs[name].shape.rank))
         for name, values in inputs.items()
@@ -223,7 +254,7 @@ def _unpadded(value: Any) -> Any:
 
 
 def _served(
-    folder: Path, batches: Mapping[str, Sequence[Inputs]], specs: Mapping[str, Specs]
+    folder: Path, batches: Mapping[str, Sequence[Inputs]], specs: Mapping[str, Specs], python: str
 ) -> dict[str, list[list[Row]]]:
     asked = {
         name: [
@@ -235,7 +266,7 @@ def _served(
     with tempfile.TemporaryDirectory() as scratch:
         answers = Path(scratch, "answers.json")
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _REPLAY, str(folder.absolute()), str(answers)],
+            [python, "-P", "-c", _REPLAY, str(folder.absolute()), str(answers)],
             input=json.dumps(asked),
             env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
             capture_output=True,

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the corpora in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the model directory of one of `small_exports.FAMILIES`, to be read only."""
+    import small_exports
+
+    folder, made = tmp_path_factory.mktemp("exported"), {}
+
+    def find(name: str) -> Path:
+        if name not in made:
+            made[name] = small_exports.write(name, folder / name.replace(" ", "_"))
+        return made[name]
+
+    return find
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The classifier's network: what it computes, that padding and neighbours do not matter, and what training minimises."""
+"""The classifier's network: what it computes, that padding does not matter, and what training minimises."""
 
 import classifier_cases as cases
 import numpy as np

@@ -72,7 +72,7 @@ def test_an_export_is_a_saved_model_and_its_settings(model: Path) -> None:
     files = {str(file.relative_to(model / "1")) for file in (model / "1").rglob("*") if file.is_file()}
     assert files == {
         "saved_model.pb", "fingerprint.pb", "variables/variables.index", "variables/variables.data-00000-of-00001",
-        "assets.extra/settings.json",
+        "assets.extra/settings.json", "assets.extra/tf_serving_warmup_requests", "batching_params.pbtxt",
     }  # fmt: skip
     assert json.loads((model / "1" / "assets.extra" / "settings.json").read_text()) == {
         "beam_size": 2, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0, "maximum_length": 12,

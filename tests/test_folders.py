@@ -121,3 +121,16 @@ def test_a_version_that_another_process_takes_first_is_not_touched(tmp_path: Pat
 
     assert folders.add_version(tmp_path, write) == tmp_path / "2"
     assert set(content(tmp_path)) == {"1/theirs", "2/mine"}
+
+
+def test_the_oldest_versions_are_removed_and_the_newest_never_is(tmp_path: Path) -> None:
+    for name in ("2", "10", "9", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    assert folders.remove_versions(tmp_path, keep=2) == [tmp_path / "2"]
+    assert folders.remove_versions(tmp_path, keep=3) == []
+    with pytest.raises(ValueError, match="keep must be at least 1, not 0: the newest version is never removed"):
+        folders.remove_versions(tmp_path, keep=0)
+    assert folders.remove_versions(tmp_path, keep=1) == [tmp_path / "9"]
+    assert sorted(os.listdir(tmp_path)) == ["10", "model"]
+    assert (tmp_path / "10" / "file").exists()

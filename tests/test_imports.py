@@ -38,6 +38,10 @@ ALLOWED: dict[str, set[str]] = {
     "serving": {"answers"},
     "clients": {"answers"},
     "explanations": set(),
+    "signature_inputs": set(),
+    "portability": set(),
+    "server_files": {"config", "folders", "parity", "signature_inputs"},
+    "edge_inputs": set(),
     "readers": {"config"},
     "grammar": set(),
     "entities": set(),
@@ -55,7 +59,12 @@ ALLOWED: dict[str, set[str]] = {
     "transfer": {"config", "families", "jobs", "reading", "store", "text"},
     "schedules": set(),
     "training": {"config", "schedules"},
-    "export": {"families", "folders", "jobs", "models", "parity", "store"},
+    "export": {
+        "families", "folders", "jobs", "models", "parity", "portability", "server_files", "signature_inputs", "store",
+    },
+    "verification": {
+        "config", "edge_inputs", "export", "families", "folders", "parity", "portability", "signature_inputs", "store",
+    },
     "evaluation": {
         "answers", "calibration", "classification_metrics", "config", "corpora", "families", "jobs", "metrics", "plots",
         "serving", "store", "tagging_metrics", "tags",

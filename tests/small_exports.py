@@ -1,0 +1,82 @@
+"""Tiny models of each family with random weights: stored, and exported. For the tests of what exports promise."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tagger_cases
+
+from nlp_rnn import export, store, text, vocabularies
+from nlp_rnn.config import SearchConfig, TextConfig, TranslatorConfig
+from nlp_rnn.families import TranslationText, build_translator
+from nlp_rnn.jobs import TranslatorRun
+
+SOURCES = ("abc", "hgfedcba", "cab a", "dead beef")
+
+
+def store_translator(path: Path, *, text_config: TextConfig, texts: TranslationText, **sizes: object) -> None:
+    config = TranslatorRun(
+        output=str(path),
+        text=text_config,
+        model=TranslatorConfig(embedding_size=8, encoder_size=8, decoder_size=8, attention_size=8, **sizes),
+        search=SearchConfig(beam_size=3, maximum_length=20, n_best=2),
+    )
+    network = build_translator(config, texts)
+    generator = np.random.default_rng(5)
+    for variable in network.trainable_variables:
+        variable.assign(generator.normal(0, 0.9, variable.shape))
+    samples = [{"source": source, "target": "ABC"} for source in SOURCES]
+    store.save(path, config=config, network=network, text=texts, metrics={}, samples=samples)
+
+
+def letters(path: Path) -> None:
+    """Stores and exports a translator that reads and writes letters."""
+    normalizer = text.Normalizer(unicode_normalization="nfc", lowercase=False)
+    source = text.CharacterTokenizer(vocabulary="abcdefgh ", normalizer=normalizer)
+    target = text.CharacterTokenizer(vocabulary="ÄBCDEFG ", normalizer=normalizer)
+    config = TextConfig(tokenizer="characters", shared_vocabulary=False)
+    store_translator(path, text_config=config, texts=TranslationText(source=source, target=target))
+    export.export_model(path)
+
+
+def subwords(path: Path) -> None:
+    """Stores and exports a translator that reads and writes SentencePiece's pieces, by greedy search."""
+    config = TextConfig(vocabulary_size=330, lowercase=True)
+    shared = vocabularies.train_tokenizer([f"{one} {other}" for one in SOURCES for other in SOURCES], config)
+    store_translator(path, text_config=config, texts=TranslationText(source=shared, target=shared), cell="gru")
+    export.export_model(path, beam_size=1)
+
+
+def _tagger(path: Path, side: object, **changes: object) -> None:
+    samples = [
+        {"tokens": sentence, "tags": ["O"] * len(sentence)} for sentence in (*tagger_cases.SENTENCES, ["\ud800"])
+    ]
+    config, network = tagger_cases.run(str(path), **changes), tagger_cases.network(side, **changes)
+    store.save(path, config=config, network=network, text=side, metrics={}, samples=samples)
+    export.export_model(path, maximum_length=30)
+
+
+def entities(path: Path) -> None:
+    """Stores and exports a tagger that finds entities by a conditional random field."""
+    _tagger(path, tagger_cases.text())
+
+
+def parts_of_speech(path: Path) -> None:
+    """Stores and exports a tagger without spans, with a softmax and a convolution over characters."""
+    _tagger(path, tagger_cases.text(scheme=None), head="softmax", character_encoder="convolution", cell="gru")
+
+
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    "letters": letters,
+    "subwords": subwords,
+    "entities": entities,
+    "parts of speech": parts_of_speech,
+}
+
+
+def write(name: str, path: Path) -> Path:
+    """Stores and exports one of `FAMILIES`, the same each time, and returns the model directory."""
+    keras.utils.set_random_seed(1)
+    FAMILIES[name](path)
+    return path
