@@ -13,9 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,14 +44,14 @@ class Snapshot:
     """A training between two steps.
 
     Attributes:
-        state: Numbers, text, lists and dictionaries, as JSON has them, NaN and infinity included.
+        state: Numbers, text, lists and dictionaries, as JSON has them, and NaN and infinity.
         arrays: Lists of arrays by name.
-        folder: Where it was read from.
+        data: Fingerprints of what the training read, if it was read from the disk.
     """
 
     state: Mapping[str, Any]
     arrays: Arrays
-    folder: Path | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -64,11 +62,13 @@ class Checkpoints:
         folder: Where they are, `NAME/checkpoint`.
         settings: What the numbers of this training depend on, by name. A
             checkpoint with other ones is not gone on from.
+        data: Fingerprints of what it is trained with, by what they are of.
         newest: The newest one of this training.
     """
 
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
     newest: Path | None = None
     _own: list[Path] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Checkpoints:
 
         Those of an earlier training in the same folder stay until there is one of this.
         """
-        content = {"format": FORMAT, "settings": self.settings, "state": snapshot.state}
+        content = {"format": FORMAT, "settings": self.settings, "data": self.data, "state": snapshot.state}
         self.newest = add_version(self.folder, lambda folder: _write(folder, content, snapshot.arrays))
         self._own = [*self._own, self.newest][-_KEPT:]
         for number in versions(self.folder):
@@ -102,18 +102,31 @@ class Checkpoints:
             # Only whole ones: a broken one must not count as one of the two that are kept.
             self._own.insert(0, folder)
             self.newest = folder
-            return Snapshot(state=content["state"], arrays=arrays, folder=folder)
+            return Snapshot(state=content["state"], arrays=arrays, data=content["data"])
         return None
 
     def remove(self) -> None:
         """Deletes all checkpoints: the training has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def require_same_data(self, snapshot: Snapshot) -> None:
+        """Refuses to go on with other data than a checkpoint's.
+
+        Raises:
+            ConfigError: `data` differs from what the snapshot was trained with.
+        """
+        changed = [name for name, value in self.data.items() if snapshot.data.get(name) != value]
+        if changed:
+            raise ConfigError(
+                f"Since {self.newest} was written, this has changed: {', '.join(changed)}. Give what it was written "
+                "with to go on from it, or train anew, without --resume."
+            )
+
     def _require_same(self, folder: Path, content: Mapping[str, Any]) -> None:
         if content.get("format") != FORMAT:
             raise ConfigError(
                 f"{folder} has format {content.get('format')}; this version of nlp_rnn goes on from format {FORMAT}. "
-                "Install the version that wrote it, or train anew without resume (--resume)."
+                "Install the version that wrote it, or train anew, without --resume."
             )
         stored, given = content["settings"], json.loads(json.dumps(self.settings))
         names = [name for name in {**stored, **given} if stored.get(name) != given.get(name)]
@@ -122,27 +135,8 @@ class Checkpoints:
             more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
             raise ConfigError(
                 f"{folder} was written by a training with other settings: {'; '.join([*shown, *more])}. "
-                "Give the same settings to go on from it, or train anew without resume (--resume)."
+                "Give the same settings to go on from it, or train anew, without --resume."
             )
-
-
-def require_same_data(snapshot: Snapshot, fingerprints: Mapping[str, str]) -> None:
-    """Refuses to go on with other data than a checkpoint's.
-
-    Args:
-        snapshot: with the `fingerprints` of its training in its state.
-        fingerprints: of what was read now, by what it is called.
-
-    Raises:
-        ConfigError: They differ.
-    """
-    stored = snapshot.state["fingerprints"]
-    changed = [name for name in fingerprints if stored.get(name) != fingerprints[name]]
-    if changed:
-        raise ConfigError(
-            f"The {' and the '.join(changed)} changed since {snapshot.folder} was written. Give the data that it was "
-            "written with to go on from it, or train anew without resume (--resume)."
-        )
 
 
 def fingerprint_of_rows(dataset: datasets.Dataset) -> str:
@@ -170,7 +164,7 @@ def _write(folder: Path, content: Mapping[str, Any], arrays: Arrays) -> None:
     stored: dict[str, np.ndarray] = {}
     for name, values in arrays.items():
         places[name] = []
-        for value in map(np.ascontiguousarray, values):
+        for value in values:
             described = f"{value.dtype.str}{value.shape}".encode()
             key = hashlib.sha256(described + value.tobytes()).hexdigest()
             stored[key] = value
@@ -178,8 +172,8 @@ def _write(folder: Path, content: Mapping[str, Any], arrays: Arrays) -> None:
     text = json.dumps({**content, "arrays": places}, indent=1).encode()
     (folder / _STATE).write_bytes(text)
     # The archive has checksums of its own content; this one is of the other file.
-    digest: np.ndarray = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
-    np.savez(folder / _ARRAYS, **{_DIGEST: digest}, **stored)
+    stored[_DIGEST] = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
+    np.savez(folder / _ARRAYS, **stored)  # type: ignore[arg-type]
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], Arrays]:
@@ -191,5 +185,5 @@ def _read(folder: Path) -> tuple[dict[str, Any], Arrays]:
             raise BrokenCheckpointError(f"{_STATE} is not the one that {_ARRAYS} was written with")
         content = json.loads(text)
         return content, {name: [stored[key] for key in keys] for name, keys in content.pop("arrays").items()}
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # what a damaged archive makes its readers raise has no common class
         raise BrokenCheckpointError(f"{type(error).__name__}: {error}") from error

@@ -283,7 +283,7 @@ class TranslatorTrainingConfig(TrainingConfig):
     scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"
     scheduled_sampling_floor: float = 0.5
     scheduled_sampling_steps: int = 5000
-    monitor: Literal["bleu", "loss"] = "bleu"
+    monitor: Literal["bleu", "chrf", "loss"] = "bleu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -312,7 +312,7 @@ class TaggerTrainingConfig(TrainingConfig):
     """
 
     word_dropout: float = 0.25
-    monitor: Literal["auto", "accuracy", "f1", "loss"] = "auto"
+    monitor: Literal["auto", "accuracy", "f1", "precision", "recall", "macro_f1", "weighted_f1", "loss"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

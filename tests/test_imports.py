@@ -45,7 +45,11 @@ ALLOWED: dict[str, set[str]] = {
     "families": {"config", "jobs", "layers", "models", "tags", "text", "words"},
     "store": {"config", "families", "folders", "settings"},
     "schedules": set(),
-    "training": {"config", "schedules"},
+    "hardware": {"layers"},
+    "checkpoints": {"config", "folders"},
+    "optimization": {"config", "schedules"},
+    "training": {"checkpoints", "config", "optimization", "schedules"},
+    "event_files": set(),
     "export": {"families", "folders", "jobs", "models", "parity", "store"},
     "evaluation": {
         "answers", "config", "corpora", "families", "jobs", "metrics", "plots", "serving", "store", "tagging_metrics",
