@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn import corpora, hardware, plots, store, training, transfer
-from nlp_rnn.checkpoints import Checkpoints, fingerprint_of_files, fingerprint_of_rows
+from nlp_rnn.checkpoints import Checkpoints, Snapshot, fingerprint_of_files, fingerprint_of_rows
+from nlp_rnn.config import TrainingConfig
 from nlp_rnn.event_files import EventFile
 from nlp_rnn.export import export_model
 from nlp_rnn.families import Run, family_of
@@ -69,12 +70,8 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     resume, run = run.training.resume, _resolved(run)
     folder = Path(run.output)
     checkpoints = Checkpoints(folder=folder / store.CHECKPOINT, settings=_settings(run))
-    snapshot = checkpoints.read() if resume else None
-    if resume and snapshot is None:
-        _log.warning("There is no checkpoint in %s to go on from: training starts anew.", checkpoints.folder)
-    keras.utils.set_random_seed(run.training.seed)
-    if run.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    snapshot = _snapshot(checkpoints) if resume else None
+    _fix_randomness(run.training)
     task = _prepare(run)
     checkpoints.data = _fingerprints(task)
     if snapshot is not None:
@@ -109,6 +106,19 @@ def _resolved(run: Run) -> Run:
     changes: dict[str, Any] = {"precision": precision, "resume": False}
     training_settings: Any = dataclasses.replace(run.training, **changes)
     return dataclasses.replace(run, training=training_settings)
+
+
+def _fix_randomness(settings: TrainingConfig) -> None:
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def _snapshot(checkpoints: Checkpoints) -> Snapshot | None:
+    snapshot = checkpoints.read()
+    if snapshot is None:
+        _log.warning("There is no checkpoint in %s to go on from: training starts anew.", checkpoints.folder)
+    return snapshot
 
 
 def _settings(run: Run) -> dict[str, Any]:

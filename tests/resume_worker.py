@@ -54,7 +54,8 @@ def write_data(folder: Path) -> None:
     (folder / "validation.jsonl").write_text("".join(rows[:16]), encoding="utf-8")
 
 
-def a_run(folder: Path, family: str, name: str, *, resume: bool) -> Run:
+def a_run(folder: Path, family: str, name: str, *, resume: bool, **changes: Any) -> Run:
+    training = {**TRAINING, "resume": resume, **changes}
     output = str(folder / name)
     if family == "translator":
         train, validation = (tuple(str(folder / f"{part}.{s}") for s in ("source", "target")) for part in PARTS)
@@ -64,9 +65,7 @@ def a_run(folder: Path, family: str, name: str, *, resume: bool) -> Run:
             text=TextConfig(tokenizer="words", vocabulary_size=500),
             batching=BATCHING,
             model=TranslatorConfig(embedding_size=8, encoder_size=8, decoder_size=8, attention_size=8, dropout=0.2),
-            training=TranslatorTrainingConfig(
-                **TRAINING, scheduled_sampling="linear", scheduled_sampling_steps=20, resume=resume
-            ),
+            training=TranslatorTrainingConfig(**training, scheduled_sampling="linear", scheduled_sampling_steps=20),
         )
     sizes = {"word_size": 8, "shape_size": 4, "character_embedding_size": 4, "character_size": 8, "encoder_size": 8}
     return TaggerRun(
@@ -75,7 +74,7 @@ def a_run(folder: Path, family: str, name: str, *, resume: bool) -> Run:
         words=WordsConfig(vocabulary_size=500),
         batching=BATCHING,
         model=TaggerConfig(**sizes, encoder_layers=1, head="softmax", character_encoder="none", dropout=0.2),
-        training=TaggerTrainingConfig(**TRAINING, resume=resume),
+        training=TaggerTrainingConfig(**training),
     )
 
 
