@@ -23,8 +23,8 @@ from benchmarks.measuring import ROOT
 
 SETTINGS = (
     "--dataset", "sample:tagging", "--deterministic", "--checkpoint-steps", "3", "--batch-size", "16",
-    "--bucket-width", "32", "--word-size", "16", "--character-encoder", "none", "--encoder-size", "16",
-    "--encoder-layers", "1", "--average-checkpoints", "2", "--schedule", "reduce_on_plateau", "--patience", "1000",
+    "--bucket-width", "4", "--word-size", "16", "--character-encoder", "none", "--encoder-size", "16",
+    "--encoder-layers", "1", "--precision", "auto", "--average-checkpoints", "2", "--schedule", "reduce_on_plateau", "--patience", "1000",
 )  # fmt: skip
 
 
