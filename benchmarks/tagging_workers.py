@@ -28,7 +28,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks import measuring, peers
-from nlp_rnn import corpora, export, families, training
+from nlp_rnn import corpora, export, families, optimization
 from nlp_rnn.config import BatchConfig, DataConfig, TaggerConfig, TaggerTrainingConfig
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.models.tagging import TaggingModule
@@ -123,7 +123,7 @@ def looked_up(batch: Batch) -> Batch:
 def train_calls(task: TaggingTask, batches: int) -> tuple[Calls, Counts]:
     """Ours in two precisions, read or ready-made, with and without a CRF; stock Keras in two precisions."""
     # Iterated anew in every run: starting to read, once an epoch otherwise, and what is read ahead count against us.
-    read = task.set_up().epoch_batches(0).take(batches)
+    read = task.set_up().epoch_batches(0, 0).take(batches)
     ready = list(read)
     calls: Calls = {}
     for precision in PRECISIONS:
@@ -143,8 +143,13 @@ def _our_step(task: TaggingTask, precision: str, head: str) -> Callable[[Batch],
     )
     network = families.build_tagger(run, task.text, precision=precision, training_path="portable")
     objective = dataclasses.replace(task, run=run, network=network).set_up().objective
-    optimizer = training.build_optimizer(network, run.training, total_steps=10_000)
-    return training.build_train_step(network, objective, optimizer, run.training.clip_norm)
+    schedule = optimization.build_schedule(run.training, 10_000)
+    return optimization.TrainStep(
+        network=network,
+        objective=objective,
+        optimizer=optimization.build_optimizer(network, run.training, schedule),
+        clip_norm=run.training.clip_norm,
+    )
 
 
 def _train(step: Callable[[Batch], Any], batches: Iterable[Batch]) -> None:

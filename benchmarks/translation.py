@@ -81,7 +81,7 @@ def train(precision: str) -> dict[str, float]:
     import keras
     import tensorflow as tf
 
-    from nlp_rnn import batching, config, training
+    from nlp_rnn import batching, config, optimization
     from nlp_rnn.models.translator import Translator
     from nlp_rnn.vocabularies import train_tokenizer
 
@@ -103,11 +103,11 @@ def train(precision: str) -> dict[str, float]:
         dtype=keras.DTypePolicy(precision),
     )  # fmt: skip
     settings = config.TrainingConfig(precision=precision)
-    step = training.build_train_step(
-        network,
-        lambda batch, step: network.loss_sum(dict(batch), label_smoothing=0.1, training=True),
-        training.build_optimizer(network, settings, total_steps=10_000),
-        settings.clip_norm,
+    step = optimization.TrainStep(
+        network=network,
+        objective=lambda batch, step: network.loss_sum(dict(batch), label_smoothing=0.1, training=True),
+        optimizer=optimization.build_optimizer(network, settings, optimization.build_schedule(settings, 10_000)),
+        clip_norm=settings.clip_norm,
     )
     batches = batching.translation_batches(dataset, plan=plan, seed=1, epoch=0, **tokenizers)
     seen: set[tuple[int, ...]] = set()

@@ -69,7 +69,8 @@ def translation_batches(
 
     Returns:
         `len(plan) - start` batches of `source` int32 (batch, source),
-        `source_mask` bool, `target` int32 (batch, target), `target_mask` bool.
+        `source_mask` bool, `target` int32 (batch, target), `target_mask` bool,
+        and `rows` int64 (examples,), the rows that the first examples came from.
         Both sides end in EOS and are padded on the right; a batch may end in
         an empty example, which is padding altogether.
 
@@ -281,7 +282,8 @@ def _pairs(
         examples, source_length, target_length = tf.unstack(read["shape"])
         source, source_mask = _padded(source_tokenizer.tokenize(read["source"]), examples, source_length)
         target, target_mask = _padded(target_tokenizer.tokenize(read["target"]), examples, target_length)
-        return {"source": source, "source_mask": source_mask, "target": target, "target_mask": target_mask}
+        sides = {"source": source, "source_mask": source_mask, "target": target, "target_mask": target_mask}
+        return {**sides, "rows": read["rows"]}
 
     return _encoded(dataset, ["source", "target"], batches, encode)
 

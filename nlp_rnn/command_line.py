@@ -117,7 +117,8 @@ def progress_bar() -> Any:
             )
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-            self.bar.update()
+            # A resumed epoch begins further on.
+            self.bar.update(batch + 1 - self.bar.n)
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             self.bar.close()

@@ -214,33 +214,54 @@ class TrainingConfig:
     Attributes:
         epochs: Passes over the training data.
         learning_rate: Adam's peak learning rate.
-        schedule: Course of the learning rate after the warm-up.
+        schedule: Course of the learning rate after the warm-up. `one_cycle`
+            has its own rise, over the first 30 % of all steps; with
+            `reduce_on_plateau` the validation set decides.
         warmup_steps: Steps of linear increase from zero.
+        plateau_factor: What `reduce_on_plateau` multiplies the rate by.
+        plateau_patience: Epochs without a better one before it does.
         clip_norm: Largest global norm of the gradient.
+        accumulate_steps: Batches whose gradients make up one step, as if they
+            were one batch.
         patience: Stop after this many epochs without a better checkpoint.
         average_checkpoints: Average the weights of this many last epochs.
         seed: Seed of everything random.
-        precision: Number format of the products.
+        precision: Number format of the products; `auto` takes the fastest one
+            that this machine has.
         deterministic: Use only operations that repeat bit for bit.
+        checkpoint_steps: Steps between two checkpoints; there is one after
+            each epoch too, and with 0 only there.
+        resume: Go on from the newest checkpoint of the output, if it has any.
+        tensorboard: Write the history to the output's `logs/` for TensorBoard.
     """
 
     epochs: int = 16
     learning_rate: float = 1e-3
-    schedule: Literal["constant", "inverse_square_root", "cosine"] = "cosine"
+    schedule: Literal["constant", "inverse_square_root", "cosine", "one_cycle", "reduce_on_plateau"] = "cosine"
     warmup_steps: int = 200
+    plateau_factor: float = 0.5
+    plateau_patience: int = 2
     clip_norm: float = 1.0
+    accumulate_steps: int = 1
     patience: int = 5
     average_checkpoints: int = 1
     seed: int = 1
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     deterministic: bool = False
+    checkpoint_steps: int = 500
+    resume: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
+        require(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "above 0 and below 1")
+        require(self.plateau_patience >= 1, "plateau_patience", self.plateau_patience, "at least 1")
         require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
+        require(self.accumulate_steps >= 1, "accumulate_steps", self.accumulate_steps, "at least 1")
+        require(self.checkpoint_steps >= 0, "checkpoint_steps", self.checkpoint_steps, "at least 0")
         require(self.patience >= 1, "patience", self.patience, "at least 1")
         require(self.average_checkpoints >= 1, "average_checkpoints", self.average_checkpoints, "at least 1")
 
@@ -262,7 +283,7 @@ class TranslatorTrainingConfig(TrainingConfig):
     scheduled_sampling: Literal["none", "linear", "exponential", "inverse_sigmoid"] = "none"
     scheduled_sampling_floor: float = 0.5
     scheduled_sampling_steps: int = 5000
-    monitor: Literal["bleu", "loss"] = "bleu"
+    monitor: Literal["bleu", "chrf", "loss"] = "bleu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -291,7 +312,7 @@ class TaggerTrainingConfig(TrainingConfig):
     """
 
     word_dropout: float = 0.25
-    monitor: Literal["auto", "accuracy", "f1", "loss"] = "auto"
+    monitor: Literal["auto", "accuracy", "f1", "precision", "recall", "macro_f1", "weighted_f1", "loss"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -137,7 +137,7 @@ class ClassifierTrainingConfig(TrainingConfig):
     word_dropout: float = 0.1
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
-    monitor: Literal["accuracy", "macro_f1", "loss"] = "accuracy"
+    monitor: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = "accuracy"
 
     def __post_init__(self) -> None:
         super().__post_init__()

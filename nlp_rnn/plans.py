@@ -136,6 +136,14 @@ class BatchPlan:
         # Without targets there is nothing to pad.
         return 1 - self._tokens[0] / float(source), 1 - self._tokens[1] / float(target) if target else 0.0
 
+    @property
+    def padding_share(self) -> float:
+        """Share of all positions that are padding, both sides together."""
+        positions = sum(
+            group.batches * group.shape.examples * (group.shape.source + group.shape.target) for group in self._groups
+        )
+        return 1 - sum(self._tokens) / positions
+
     def in_order(self) -> list[PlannedBatch]:
         """The batches by length, the shortest first."""
         return [batch for group in self._groups for batch in group.cut(group.rows)]

@@ -1,5 +1,6 @@
 """Whole trainings: from a configuration to a model directory with an export."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
@@ -10,11 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn import corpora, report, store, training, transfer
+from nlp_rnn import corpora, hardware, report, store, training, transfer
+from nlp_rnn.checkpoints import Checkpoints, Snapshot, fingerprint_of_files, fingerprint_of_rows
+from nlp_rnn.config import TrainingConfig
+from nlp_rnn.event_files import EventFile
 from nlp_rnn.export import export_model
-from nlp_rnn.families import Run
+from nlp_rnn.families import Run, family_of
 from nlp_rnn.jobs import TaggerRun, TranslatorRun
-from nlp_rnn.layers.recurrent import Path as TrainingPath
+from nlp_rnn.settings import flat_values, to_dict
 from nlp_rnn.tasks.classification import ClassificationTask
 from nlp_rnn.tasks.tagging import TaggingTask
 from nlp_rnn.tasks.translation import TranslationTask
@@ -22,6 +26,10 @@ from nlp_rnn.tasks.translation import TranslationTask
 _log = logging.getLogger(__name__)
 
 _SAMPLES = 32
+# What may differ between a training and the one that goes on from its checkpoint.
+_FREE = ("output", "samples", "resume", "checkpoint_steps", "tensorboard")
+
+Task = TranslationTask | TaggingTask | ClassificationTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +52,36 @@ class Trained:
 def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Trained:
     """Trains a model and exports its best checkpoint.
 
+    While it trains, checkpoints are kept in the output; with `resume` it goes
+    on from the newest one, as if it had never been interrupted.
+
     Args:
         run: everything the training needs to know; its class tells the family.
         callbacks: Keras callbacks, such as a progress bar.
 
     Raises:
-        ConfigError: the settings are impossible, or `run.output` holds something else.
+        ConfigError: the settings are impossible, `run.output` holds something
+            else, or its checkpoint was written with other settings or data.
         DataError: the data cannot be read.
-        DivergenceError: the loss became infinite or NaN.
+        DivergenceError: the loss or its gradient became infinite or NaN.
         ExportError: the export does not answer like the trained network; the
             network is stored all the same.
     """
     store.check_output(run.output)
-    keras.utils.set_random_seed(run.training.seed)
-    if run.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
+    resume, run = run.training.resume, _resolved(run)
+    folder = Path(run.output)
+    checkpoints = Checkpoints(folder=folder / store.CHECKPOINT, settings=_settings(run))
+    snapshot = _snapshot(checkpoints) if resume else None
+    _fix_randomness(run.training)
     task = prepare(run, load_corpus(run))
+    checkpoints.data = _fingerprints(task)
+    if snapshot is not None:
+        checkpoints.require_same_data(snapshot)
     _log.info("%s parameters.", f"{task.network.count_params():,}")
-    history = training.train(task.set_up(), run.training, callbacks=callbacks)
+    watchers = [*callbacks, EventFile(folder / store.LOGS)] if run.training.tensorboard else callbacks
+    history = training.train(
+        task.set_up(), run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot
+    )
     text, metrics = task.finish()
     samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
     findings = report.Findings(
@@ -85,8 +105,46 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
         draw=functools.partial(report.draw, findings),
         describe=functools.partial(report.write, findings),
     )
-    folder = Path(run.output)
+    checkpoints.remove()
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
+
+
+def _resolved(run: Run) -> Run:
+    """Returns a run whose precision is chosen, and which does not say any more that it was resumed."""
+    precision: str = run.training.precision
+    if precision == "auto":
+        precision, reason = hardware.fastest_precision()
+        _log.info("Precision %s: %s.", precision, reason)
+    changes: dict[str, Any] = {"precision": precision, "resume": False}
+    training_settings: Any = dataclasses.replace(run.training, **changes)
+    return dataclasses.replace(run, training=training_settings)
+
+
+def _fix_randomness(settings: TrainingConfig) -> None:
+    keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def _snapshot(checkpoints: Checkpoints) -> Snapshot | None:
+    snapshot = checkpoints.read()
+    if snapshot is None:
+        _log.warning("There is no checkpoint in %s to go on from: training starts anew.", checkpoints.folder)
+    return snapshot
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Returns all that the numbers of a training depend on, the data's content excepted."""
+    flat = flat_values(type(run), to_dict(run))
+    return {"family": family_of(run).name, **{name: value for name, value in flat.items() if name not in _FREE}}
+
+
+def _fingerprints(task: Task) -> dict[str, str]:
+    return {
+        "the training set": fingerprint_of_rows(task.corpus.train),
+        "the validation set": fingerprint_of_rows(task.corpus.validation),
+        "the vocabulary": fingerprint_of_files(task.text.save),
+    }
 
 
 def load_corpus(run: Run) -> corpora.Corpus:
@@ -106,12 +164,7 @@ def prepare(run: Run, corpus: corpora.Corpus) -> TranslationTask | TaggingTask |
     """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
     base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):
-        return TranslationTask.prepare(run, corpus, _training_path(), base)
+        return TranslationTask.prepare(run, corpus, hardware.training_path(), base)
     if isinstance(run, TaggerRun):
-        return TaggingTask.prepare(run, corpus, _training_path(), base)
-    return ClassificationTask.prepare(run, corpus, _training_path(), base)
-
-
-def _training_path() -> TrainingPath:
-    """The one place where the hardware decides how recurrent layers train; how they infer never depends on it."""
-    return "cudnn" if tf.config.list_physical_devices("GPU") else "portable"
+        return TaggingTask.prepare(run, corpus, hardware.training_path(), base)
+    return ClassificationTask.prepare(run, corpus, hardware.training_path(), base)

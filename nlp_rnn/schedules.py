@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 
 Decay = Literal["constant", "inverse_square_root", "cosine"]
+# What a one-cycle schedule rises from, as a share of its peak, and for how long, as a share of all steps.
+_CYCLE_START, _CYCLE_RISE = 1 / 25, 0.3
 Fall = Literal["linear", "exponential", "inverse_sigmoid"]
 
 
@@ -51,6 +53,99 @@ class WarmUpThenDecay(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "total_steps": self.total_steps,
             "decay": self.decay,
+        }
+
+
+@keras.saving.register_keras_serializable(package="nlp_rnn")
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises from a 25th of the peak over the first 30 % of the steps and falls to zero over the rest.
+
+    Both ways are half a cosine. The momentum, which the paper moves the other
+    way, is left alone.
+
+    Args:
+        peak: float > 0. Largest learning rate.
+        total_steps: int >= 1. Where it arrives at zero.
+
+    Reference:
+        Smith and Topin (2018), section 3. arXiv:1708.07120
+    """
+
+    def __init__(self, *, peak: float, total_steps: int):
+        self.peak = peak
+        self.total_steps = total_steps
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """Returns the learning rate of a step, the first being 0; float32 ()."""
+        progress = (tf.cast(step, tf.float32) + 1.0) / self.total_steps
+        risen = tf.clip_by_value(progress / _CYCLE_RISE, 0.0, 1.0)
+        fallen = tf.clip_by_value((progress - _CYCLE_RISE) / (1.0 - _CYCLE_RISE), 0.0, 1.0)
+        rise = _CYCLE_START + (1.0 - _CYCLE_START) * 0.5 * (1.0 - tf.cos(math.pi * risen))
+        return self.peak * rise * 0.5 * (1.0 + tf.cos(math.pi * fallen))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments."""
+        return {"peak": self.peak, "total_steps": self.total_steps}
+
+
+@keras.saving.register_keras_serializable(package="nlp_rnn")
+class ReduceOnPlateau(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to the peak, and is reduced whenever epochs bring nothing better.
+
+    Args:
+        peak: float > 0. Learning rate at the end of the warm-up.
+        warmup_steps: int >= 0. Steps of linear increase from zero.
+        factor: above 0, below 1. What a reduction multiplies the rate by.
+        patience: int >= 1. Epochs without a better one before a reduction;
+            counted anew after it.
+
+    Attributes:
+        epochs_since: Epochs since the best one, or since the last reduction.
+    """
+
+    def __init__(self, *, peak: float, warmup_steps: int, factor: float, patience: int):
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.factor = factor
+        self.patience = patience
+        self.epochs_since = 0
+        # A variable, so that compiled steps see it change; of floats, since integers do not live on GPUs.
+        self._reductions = keras.Variable(0.0, dtype="float32", trainable=False, name="reductions")
+
+    @property
+    def reductions(self) -> int:
+        """How often the rate was reduced so far."""
+        return int(self._reductions)
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """Returns the learning rate of a step, the first being 0; float32 ()."""
+        risen = tf.minimum((tf.cast(step, tf.float32) + 1.0) / float(max(self.warmup_steps, 1)), 1.0)
+        return self.peak * risen * tf.pow(self.factor, self._reductions.value)
+
+    def after_epoch(self, *, better: bool) -> bool:
+        """Counts an epoch, and returns whether it led to a reduction.
+
+        Args:
+            better: whether it was the best so far.
+        """
+        self.epochs_since = 0 if better else self.epochs_since + 1
+        reduced = self.epochs_since >= self.patience
+        if reduced:
+            self.restore(reductions=self.reductions + 1, epochs_since=0)
+        return reduced
+
+    def restore(self, *, reductions: int, epochs_since: int) -> None:
+        """Takes up the attributes of an interrupted training."""
+        self._reductions.assign(reductions)
+        self.epochs_since = epochs_since
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments."""
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "factor": self.factor,
+            "patience": self.patience,
         }
 
 

@@ -33,7 +33,7 @@ from nlp_rnn.settings import from_dict, to_dict
 FORMAT = 1
 
 MODEL = "model"
-CHECKPOINT = "checkpoint"
+CHECKPOINT, LOGS = "checkpoint", "logs"
 _CONFIG, _METRICS, _HISTORY, _SAMPLES = "config.json", "metrics.json", "history.csv", "samples.jsonl"
 _WEIGHTS, _PLOTS = "weights.npz", "plots"
 
@@ -208,7 +208,7 @@ def _is_model_directory(path: Path) -> bool:
 
 def _is_unfinished(entry: Path) -> bool:
     """Tells whether a training that has not got as far as a model left this behind."""
-    return entry.is_dir() and (entry.name == CHECKPOINT or f".{WRITING}-" in entry.name)
+    return entry.is_dir() and (entry.name in (CHECKPOINT, LOGS) or f".{WRITING}-" in entry.name)
 
 
 def _model_folder(path: Path) -> Path:

@@ -58,7 +58,11 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"config", "families", "folders", "settings"},
     "transfer": {"config", "families", "jobs", "reading", "store", "text"},
     "schedules": set(),
-    "training": {"config", "schedules"},
+    "hardware": {"layers"},
+    "checkpoints": {"config", "folders"},
+    "optimization": {"config", "schedules"},
+    "training": {"checkpoints", "config", "optimization", "schedules"},
+    "event_files": set(),
     "export": {
         "families", "folders", "jobs", "models", "parity", "portability", "server_files", "signature_inputs", "store",
     },

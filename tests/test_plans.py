@@ -137,9 +137,11 @@ def test_padding_by_hand() -> None:
     plan = BatchPlan(lengths=sentences([4, 3, 2]), batching=batching, end_tokens=0)
     assert plan.shapes == (Shape(2, 4, 0),)
     assert plan.padding == (1 - 9 / 16, 0.0)
+    assert plan.padding_share == 1 - 9 / 16
     # With an end token each: (2, 5) and (2, 1), in which 12 of 20, and 3 of 4.
     plan = BatchPlan(lengths=sentences([4, 3, 2]), batching=batching)
     assert plan.padding == (1 - 12 / 20, 1 - 3 / 4)
+    assert plan.padding_share == 1 - 15 / 24
 
 
 def test_a_complete_plan_has_every_row_however_long() -> None:

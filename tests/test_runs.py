@@ -1,6 +1,7 @@
 """One tiny training is shared by most tests; its last epoch is spoilt on purpose, so that the best is another one."""
 
 import csv
+import dataclasses
 import html
 import json
 import logging
@@ -92,7 +93,7 @@ def test_the_history_is_stored(trained: runs.Trained) -> None:
     assert stored == trained.history
     assert set(stored[0]) == {
         "epoch", "step", "seconds", "learning_rate", "loss", "gradient_norm", "items_per_second",
-        "validation_loss", "bleu", "chrf",
+        "padding_share", "validation_loss", "bleu", "chrf",
     }  # fmt: skip
     assert [row["step"] for row in stored] == [40, 80]
 
@@ -149,15 +150,19 @@ def test_held_out_examples_are_kept_for_later_exports(trained: runs.Trained) -> 
     assert [json.loads(line) for line in lines] == list(samples.load("translation")["validation"])[:32]
 
 
-@pytest.fixture
-def parallel(tmp_path: Path) -> DataConfig:
-    """Files of 200 pairs, 3 of which are left out."""
+def pairs(folder: Path) -> DataConfig:
+    """Writes files of 200 pairs, 3 of which are left out."""
     rows = list(samples.load("translation")["train"])[:197]
     rows[5:5] = [{"source": " ", "target": "Leer."}, {"source": "Very " * 50, "target": "Sehr."}]
     rows.append({"source": "Long.", "target": "Lang " * 40})
     for side in ("source", "target"):
-        (tmp_path / f"{side}.txt").write_text("".join(row[side] + "\n" for row in rows), encoding="utf-8")
-    return DataConfig(train=(str(tmp_path / "source.txt"), str(tmp_path / "target.txt")), validation_share=0.1)
+        (folder / f"{side}.txt").write_text("".join(row[side] + "\n" for row in rows), encoding="utf-8")
+    return DataConfig(train=(str(folder / "source.txt"), str(folder / "target.txt")), validation_share=0.1)
+
+
+@pytest.fixture
+def parallel(tmp_path: Path) -> DataConfig:
+    return pairs(tmp_path)
 
 
 def test_training_again_with_two_vocabularies_and_no_samples(
@@ -213,6 +218,7 @@ class Interrupts(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.losses.append(float(logs["loss"]))
+        self.last = self.model.get_weights()
         self.interrupt()
 
 
@@ -244,6 +250,8 @@ def test_the_seed_decides_everything(parallel: DataConfig, tmp_path: Path, caplo
     first, second = (interrupted(tmp_path / "o", parallel, seed=1, batches=8) for _ in range(2))
     assert first.losses == second.losses
     assert len(set(first.losses)) == 8
+    assert all(map(np.array_equal, first.last, second.last))
+    assert not any(map(np.array_equal, first.last, first.start))
     other = interrupted(tmp_path / "o", parallel, seed=2, batches=0)
     assert not all(map(np.array_equal, other.start, first.start))
     assert all(map(np.array_equal, second.start, first.start))
@@ -261,3 +269,77 @@ def test_an_output_that_is_in_use_is_refused_before_anything_is_read(tmp_path: P
     with pytest.raises(ConfigError, match=r"holds something else \(thesis.txt\)"):
         runs.train(tiny(tmp_path, data=missing))
     assert content(tmp_path) == {"thesis.txt": b"years of work"}
+
+
+def resumable(folder: Path, **changes: Any) -> TranslatorRun:
+    plain: dict[str, Any] = {"epochs": 1, "checkpoint_steps": 2, "precision": "auto", "tensorboard": True}
+    return tiny(
+        folder / "model",
+        data=DataConfig(train=(str(folder / "source.txt"), str(folder / "target.txt")), validation_share=0.1),
+        batching=BatchConfig(batch_size=40, bucket_width=32),
+        training=TranslatorTrainingConfig(**{**plain, **changes}),
+    )
+
+
+@pytest.fixture(scope="module")
+def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a data set, and a training of it that was interrupted after its third step."""
+    folder = tmp_path_factory.mktemp("broken_off")
+    pairs(folder)
+    with pytest.raises(InterruptionError):
+        runs.train(resumable(folder), callbacks=[Interrupts(3)])
+    return folder
+
+
+def test_what_is_left_of_an_interrupted_training_is_a_checkpoint(broken_off: Path) -> None:
+    assert {entry.name for entry in (broken_off / "model").iterdir()} == {"checkpoint", "logs"}
+    assert {entry.name for entry in (broken_off / "model" / "checkpoint").iterdir()} == {"1"}
+
+
+def test_a_resumed_training_goes_on_and_leaves_a_model_and_no_checkpoint(
+    broken_off: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "nlp_rnn")
+    shutil.copytree(broken_off / "model", tmp_path / "model")
+    run = dataclasses.replace(resumable(broken_off, resume=True), output=str(tmp_path / "model"))
+    recorder = Interrupts(-1)
+    resumed = runs.train(run, callbacks=[recorder])
+    assert "Training goes on in epoch 1, after 2 of its 6 batches." in caplog.text
+    assert len(recorder.losses) == 4
+    assert {entry.name for entry in resumed.folder.iterdir()} == {"model", "1", "logs"}
+    # Each of the two trainings has a file of its own.
+    assert len(list((resumed.folder / "logs").iterdir())) == 2
+    stored = store.read_config(resumed.folder)
+    assert stored.training.precision != "auto"
+    assert f"Precision {stored.training.precision}: " in caplog.text
+    assert not stored.training.resume
+
+
+def test_a_checkpoint_of_other_settings_is_refused_before_the_data_is_read(broken_off: Path, tmp_path: Path) -> None:
+    run = resumable(broken_off, resume=True, epochs=2, seed=5)
+    with pytest.raises(ConfigError, match="other settings: epochs was 1, not 2; seed was 1, not 5"):
+        runs.train(run)
+    missing = dataclasses.replace(run, data=DataConfig(train=("nowhere.en", "nowhere.de")))
+    with pytest.raises(ConfigError, match=r"train was \["):
+        runs.train(missing)
+
+
+def test_a_checkpoint_of_other_data_is_refused(broken_off: Path, tmp_path: Path) -> None:
+    shutil.copytree(broken_off, tmp_path / "copy")
+    source = broken_off / "source.txt"
+    before = source.read_text(encoding="utf-8")
+    source.write_text(before.replace("a", "o"), encoding="utf-8")
+    run = dataclasses.replace(resumable(broken_off, resume=True), output=str(tmp_path / "copy" / "model"))
+    try:
+        with pytest.raises(ConfigError, match="this has changed: the training set, the validation set, the vocabulary"):
+            runs.train(run)
+    finally:
+        source.write_text(before, encoding="utf-8")
+
+
+def test_without_a_checkpoint_to_resume_from_training_starts_anew_and_says_so(
+    parallel: DataConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InterruptionError):
+        runs.train(resumable(tmp_path, resume=True), callbacks=[Interrupts(0)])
+    assert f"There is no checkpoint in {tmp_path / 'model' / 'checkpoint'} to go on from" in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.schedules import WarmUpThenDecay, truth_share
+from nlp_rnn.schedules import OneCycle, ReduceOnPlateau, WarmUpThenDecay, truth_share
 
 FALLS = ["linear", "exponential", "inverse_sigmoid"]
 
@@ -60,6 +60,62 @@ def test_learning_rate_comes_back_from_its_config(decay: str) -> None:
         before = variable.numpy()[0]
         again.apply([tf.ones([1])], [variable])
         assert before - variable.numpy()[0] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("step", "share"),
+    [
+        (0, 0.04 + 0.96 * (1 - math.sqrt(3) / 2) / 2),  # a sixth of the way up: cos(pi / 6) = sqrt(3) / 2
+        (2, 0.52),  # half-way from a 25th to all
+        (5, 1.0),  # 30 % of twenty steps
+        (12, 0.5),  # half-way down
+        (19, 0.0),
+        (100, 0.0),
+    ],
+)
+def test_one_cycle_by_hand(step: int, share: float) -> None:
+    schedule = OneCycle(peak=0.5, total_steps=20)
+    assert float(schedule(tf.constant(step, tf.int64))) == pytest.approx(0.5 * share, abs=1e-7)
+
+
+def plateau(**changes: float) -> ReduceOnPlateau:
+    return ReduceOnPlateau(**{"peak": 0.8, "warmup_steps": 4, "factor": 0.5, "patience": 2, **changes})
+
+
+def test_a_plateau_s_rate_falls_after_each_run_of_epochs_without_a_better_one() -> None:
+    schedule = plateau()
+    late = tf.constant(100)
+    rates = []
+    for better in (True, False, True, False, False, False, False, True):
+        schedule.after_epoch(better=better)
+        rates.append(float(schedule(late)))
+    assert rates == pytest.approx([0.8, 0.8, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2])
+    # During the warm-up too: the second of four steps.
+    assert float(schedule(tf.constant(1))) == pytest.approx(0.2 / 2)
+
+
+def test_compiled_steps_see_a_plateau_s_new_rate() -> None:
+    schedule = plateau(patience=1)
+    rate = tf.function(schedule, jit_compile=True)
+    assert float(rate(tf.constant(100))) == pytest.approx(0.8)
+    assert schedule.after_epoch(better=False)
+    assert float(rate(tf.constant(100))) == pytest.approx(0.4)
+
+
+def test_a_plateau_is_restored() -> None:
+    schedule = plateau()
+    schedule.restore(reductions=2, epochs_since=1)
+    assert float(schedule(tf.constant(100))) == pytest.approx(0.2)
+    assert schedule.after_epoch(better=False)
+    assert (schedule.reductions, schedule.epochs_since) == (3, 0)
+
+
+@pytest.mark.parametrize("schedule", [OneCycle(peak=0.5, total_steps=20), plateau()], ids=lambda s: type(s).__name__)
+def test_the_others_come_back_from_their_configs(schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+    optimizer = keras.optimizers.SGD(schedule)
+    again = keras.optimizers.SGD.from_config(optimizer.get_config())
+    again.build([keras.Variable([0.0])])
+    assert float(again.learning_rate) == pytest.approx(float(schedule(tf.constant(0))))
 
 
 def shares(fall: str, floor: float, steps: int) -> np.ndarray:

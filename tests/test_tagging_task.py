@@ -89,7 +89,7 @@ def test_f1_needs_spans() -> None:
     run = TaggerRun(
         output="unused", model=TaggerConfig(**SIZES, tag_scheme="none"), training=TaggerTrainingConfig(monitor="f1")
     )
-    with pytest.raises(ConfigError, match="monitor must be accuracy or loss, not f1"):
+    with pytest.raises(ConfigError, match="monitor must be accuracy, macro_f1, weighted_f1 or loss, not f1"):
         TaggingTask.prepare(run, corpus(), "portable").set_up()
 
 

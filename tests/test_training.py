@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.config import TrainingConfig
-from nlp_rnn.training import DivergenceError, Objective, Training, train
+from nlp_rnn.checkpoints import Checkpoints
+from nlp_rnn.config import ConfigError, TrainingConfig
+from nlp_rnn.optimization import Objective
+from nlp_rnn.training import DivergenceError, Training, train
 
 Batches = list[dict[str, np.ndarray]]
 
@@ -50,12 +53,15 @@ def a_training(
     validate: Callable[[], Mapping[str, float]] = lambda: {"score": 1.0},
     higher_is_better: bool = True,
 ) -> Training:
-    rows = [{name: value.astype(np.float32) for name, value in batch.items()} for batch in batches]
-    signature = {name: tf.TensorSpec([None, *value.shape[1:]]) for name, value in rows[0].items()}
+    kinds = {"rows": np.int64}
+    rows = [{name: value.astype(kinds.get(name, np.float32)) for name, value in batch.items()} for batch in batches]
+    signature = {name: tf.TensorSpec([None, *value.shape[1:]], value.dtype) for name, value in rows[0].items()}
     return Training(
         network=network,
         objective=objective or squares(network),
-        epoch_batches=lambda epoch: tf.data.Dataset.from_generator(lambda: iter(rows), output_signature=signature),
+        epoch_batches=lambda epoch, start: tf.data.Dataset.from_generator(
+            lambda: iter(rows[start:]), output_signature=signature
+        ),
         steps_per_epoch=len(rows),
         validate=validate,
         monitor="score",
@@ -178,7 +184,8 @@ def test_the_objective_is_told_the_step() -> None:
 def test_each_epoch_has_its_own_batches() -> None:
     network, recorder, asked = regression(), Recorder(), []
 
-    def epoch_batches(epoch: int) -> tf.data.Dataset:
+    def epoch_batches(epoch: int, start: int) -> tf.data.Dataset:
+        assert start == 0
         asked.append(epoch)
         return tf.data.Dataset.from_tensors({"x": tf.ones([1, 2]), "y": tf.fill([1], float(epoch))})
 
@@ -282,7 +289,8 @@ def test_a_loss_that_is_no_number_ends_the_training(wrong: float) -> None:
     network = regression()
     batches = [*BATCHES, {"x": np.array([[1.0, 1.0]]), "y": np.array([wrong])}]
     with pytest.raises(
-        DivergenceError, match=rf"became {wrong} in epoch 1, .* up to step 4 .* Lower the learning rate"
+        DivergenceError,
+        match=rf"loss became {wrong} in epoch 1, step 4 \(batch 4 of 4\)\. There is no checkpoint .* Lower the",
     ):
         train(a_training(network, batches=batches), settings())
 
@@ -290,9 +298,203 @@ def test_a_loss_that_is_no_number_ends_the_training(wrong: float) -> None:
 def test_a_long_epoch_is_not_waited_for_when_the_loss_is_no_number() -> None:
     network, recorder = regression(), Recorder()
     batches = [{"x": np.array([[1.0, 1.0]]), "y": np.array([math.nan])}] * 200
-    with pytest.raises(DivergenceError, match="up to step 50 "):
+    with pytest.raises(DivergenceError, match=r"step 1 \(batch 1 of 200\)"):
         train(a_training(network, batches=batches), settings(), callbacks=[recorder])
     assert len(recorder.after_batch) == 50
+
+
+def rows(batches: Batches) -> Batches:
+    """Adds the rows that batches were made of: 0, 1, 2, ..."""
+    sizes = np.cumsum([0, *(len(batch["y"]) for batch in batches)])
+    return [{**batch, "rows": np.arange(*pair)} for batch, *pair in zip(batches, sizes[:-1], sizes[1:], strict=True)]
+
+
+def test_the_rows_that_ended_a_training_and_the_last_checkpoint_are_named(tmp_path: Path) -> None:
+    network = regression()
+    bad = {"x": np.ones([12, 2]), "y": np.full([12], math.nan)}
+    checkpoints = Checkpoints(folder=tmp_path)
+    with pytest.raises(DivergenceError) as raised:
+        train(
+            a_training(network, batches=rows([*BATCHES, bad])),
+            settings(checkpoint_steps=2),
+            checkpoints=checkpoints,
+        )
+    assert "step 4 (batch 4 of 4, rows 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 and 2 more of the training set" in str(
+        raised.value
+    )
+    # The one of step 4 would have held weights that are no numbers.
+    assert f"The last good checkpoint is {tmp_path / '1'}." in str(raised.value)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_gradient_that_is_no_number_ends_the_training_before_it_is_kept(tmp_path: Path) -> None:
+    """The loss is 0; the derivative of a square root there is infinite."""
+    network = regression()
+
+    def objective(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.reduce_sum(tf.sqrt(0.0 * network(batch["x"]))), tf.ones([])
+
+    with pytest.raises(DivergenceError, match=r"The gradient's norm became nan in epoch 1, step 1 "):
+        train(
+            a_training(network, objective=objective),
+            settings(checkpoint_steps=1),
+            checkpoints=Checkpoints(folder=tmp_path),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def joined(batches: Batches) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_accumulated_batches_are_one_batch(precision: str) -> None:
+    """The last group of an epoch has what is left; each example counts alike, however many its batch has."""
+    small = [{"x": 1e-2 * batch["x"], "y": 1e-2 * batch["y"]} for batch in BATCHES]  # float16 must not overflow
+    trained = []
+    for batches, accumulate_steps in ((small, 2), ([joined(small[:2]), small[2]], 1)):
+        network = regression(precision)
+        history = train(
+            a_training(network, batches=batches, validate=scripted(1, 2)),
+            settings(
+                epochs=2, accumulate_steps=accumulate_steps, clip_norm=0.01, schedule="cosine", precision=precision
+            ),
+        )
+        assert [row["step"] for row in history] == [2, 4]
+        figures = [[row[name] for name in ("loss", "gradient_norm", "learning_rate")] for row in history]
+        trained.append((network.get_weights()[0], figures))
+    tolerance = 1e-5 if precision == "float32" else 1e-2
+    for found, expected in zip(*trained, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=1e-7)
+
+
+def test_a_plateau_lowers_the_rate() -> None:
+    network = regression()
+    history = train(
+        a_training(network, validate=scripted(1, 1, 1, 1)),
+        settings(epochs=4, schedule="reduce_on_plateau", plateau_factor=0.1, plateau_patience=1, patience=9),
+    )
+    # Of the next step, when an epoch is measured: the reduction comes after that.
+    assert [row["learning_rate"] for row in history] == pytest.approx([0.1, 0.1, 0.01, 0.001])
+
+
+class InterruptionError(Exception):
+    pass
+
+
+class Interrupts(keras.callbacks.Callback):
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise InterruptionError
+
+
+def noisy(scores: Sequence[float], asked: list[tuple[int, int]]) -> Training:
+    """A training that draws random numbers, in a dropout layer and in its objective; 5 batches, scores by epoch."""
+    keras.utils.set_random_seed(3)
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+    generator, epochs = keras.random.SeedGenerator(5), [0]
+    batches = [{"x": 1.0 + np.arange(2.0 * n).reshape(n, 2), "y": np.ones(n)} for n in (1, 2, 3, 4, 5)]
+
+    def objective(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        errors = network(batch["x"], training=True)[:, 0] - batch["y"]
+        errors += keras.random.normal(tf.shape(errors), seed=generator)
+        return tf.reduce_sum(errors**2), tf.cast(tf.size(errors), tf.float32)
+
+    plain = a_training(network, objective=objective, batches=batches)
+
+    def epoch_batches(epoch: int, start: int) -> tf.data.Dataset:
+        asked.append((epoch, start))
+        epochs[0] = epoch
+        return plain.epoch_batches(epoch, start)
+
+    own = {"epoch_batches": epoch_batches, "generators": (generator,), "validate": lambda: {"score": scores[epochs[0]]}}
+    return Training(**{**vars(plain), **own})
+
+
+NOISY: dict[str, Any] = {
+    "epochs": 4, "average_checkpoints": 2, "schedule": "reduce_on_plateau", "plateau_patience": 1, "patience": 3,
+}  # fmt: skip
+SCORES = (3.0, 1.0, 2.0, 1.0, 0.0)
+TIMES = {"seconds", "items_per_second"}
+
+
+def without_times(history: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in history]
+
+
+@pytest.mark.parametrize(
+    ("precision", "accumulate_steps", "checkpoint_steps", "interruptions"),
+    [
+        ("float32", 1, 1, [1, 4, 6]),
+        ("float32", 1, 0, [7, 6]),
+        ("float32", 2, 2, [3, 8]),
+        ("mixed_float16", 1, 2, [3]),
+    ],
+)
+def test_an_interrupted_training_ends_as_an_unbroken_one(
+    precision: str, accumulate_steps: int, checkpoint_steps: int, interruptions: list[int], tmp_path: Path
+) -> None:
+    own = settings(**NOISY, precision=precision, accumulate_steps=accumulate_steps, checkpoint_steps=checkpoint_steps)
+    unbroken = noisy(SCORES, [])
+    expected = train(unbroken, own)
+    for batches in interruptions:
+        checkpoints = Checkpoints(folder=tmp_path)
+        with pytest.raises(InterruptionError):
+            train(
+                noisy(SCORES, []), own, callbacks=[Interrupts(batches)],
+                checkpoints=checkpoints, snapshot=checkpoints.read(),
+            )  # fmt: skip
+    checkpoints = Checkpoints(folder=tmp_path)
+    last = noisy(SCORES, [])
+    snapshot = checkpoints.read()
+    assert snapshot is not None
+    history = train(last, own, checkpoints=checkpoints, snapshot=snapshot)
+    assert without_times(history) == without_times(expected)
+    seconds = [row["seconds"] for row in history]
+    assert seconds == sorted(seconds)
+    for mine, theirs in zip(last.network.get_weights(), unbroken.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_batches_done_are_not_read_again(tmp_path: Path) -> None:
+    own, checkpoints = settings(epochs=2, checkpoint_steps=2), Checkpoints(folder=tmp_path)
+    with pytest.raises(InterruptionError):
+        train(noisy(SCORES, []), own, callbacks=[Interrupts(10)], checkpoints=checkpoints)
+    asked: list[tuple[int, int]] = []
+    recorder = Recorder()
+    train(noisy(SCORES, asked), own, callbacks=[recorder], checkpoints=checkpoints, snapshot=checkpoints.read())
+    assert asked == [(1, 3)]  # step 8
+    assert recorder.events == ["begin", "epoch 1", "batch 3", "batch 4", "end"]
+
+
+def test_a_training_killed_after_its_last_epoch_only_ends(tmp_path: Path) -> None:
+    """Also where patience or a callback had ended it."""
+    for own, callbacks in (
+        (settings(epochs=2), []),
+        (settings(epochs=9, patience=1), []),
+        (settings(epochs=9), [StopsAfter(8)]),
+    ):
+        checkpoints = Checkpoints(folder=tmp_path)
+        first = noisy(SCORES, [])
+        expected = train(first, own, callbacks=callbacks, checkpoints=checkpoints)
+        asked: list[tuple[int, int]] = []
+        second = noisy(SCORES, asked)
+        assert train(second, own, checkpoints=checkpoints, snapshot=checkpoints.read()) == expected
+        assert asked == []
+        for mine, theirs in zip(first.network.get_weights(), second.network.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(folder=tmp_path)
+    train(noisy(SCORES, []), settings(), checkpoints=checkpoints)
+    with pytest.raises(ConfigError, match="variables of another network or optimizer"):
+        train(a_training(regression()), settings(), snapshot=checkpoints.read())
 
 
 def test_the_history_says_how_it_went() -> None:
@@ -302,6 +504,8 @@ def test_the_history_says_how_it_went() -> None:
     assert [set(row) for row in history] == [names | {"score", "other"}] * 3
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert [row["step"] for row in history] == [3, 6, 9]
+    padded = Training(**{**vars(a_training(network)), "padding_share": 0.25})
+    assert train(padded, settings())[0]["padding_share"] == 0.25
     seconds = [row["seconds"] for row in history]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
     # Six examples within the seconds of the epoch, part of which is validation.

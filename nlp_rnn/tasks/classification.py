@@ -21,12 +21,13 @@ from nlp_rnn.families import ClassificationText, build_classifier
 from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.classifier import Classifier, vote
+from nlp_rnn.optimization import Objective
 from nlp_rnn.plans import BatchPlan, Lengths
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
 from nlp_rnn.reviews import Mistake, Review
 from nlp_rnn.splitting import split_words
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
-from nlp_rnn.training import Objective, Training
+from nlp_rnn.training import Training, measure_of
 from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
 from nlp_rnn.words import learn_features
@@ -106,22 +107,27 @@ class ClassificationTask:
             "%d texts in %d batches of %d shapes; %.1f %% padding.",
             plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
         )  # fmt: skip
-        monitor, seed = self.run.training.monitor, self.run.training.seed
+        key, higher_is_better = measure_of(self.run.training.monitor)
+        seed = self.run.training.seed
+        generator = keras.random.SeedGenerator(seed)
         return Training(
             network=self.network,
-            objective=self._objective(),
-            epoch_batches=lambda epoch: batching.classification_batches(
+            objective=self._objective(generator),
+            epoch_batches=lambda epoch, start: batching.classification_batches(
                 self.numbered,
                 plan=plan,
                 reader=self.text.reader,
                 classes=len(self.text.labels),
                 seed=seed,
                 epoch=epoch,
+                start=start,
             ),
             steps_per_epoch=len(plan),
             validate=self.validator(),
-            monitor="validation_loss" if monitor == "loss" else monitor,
-            higher_is_better=monitor != "loss",
+            monitor=key,
+            higher_is_better=higher_is_better,
+            generators=(generator,),
+            padding_share=plan.padding_share,
         )
 
     @functools.cached_property
@@ -129,14 +135,17 @@ class ClassificationTask:
         """Of the training set, which is measured once."""
         return batching.measure_texts(self.numbered, cut=self.text.reader.cut)
 
-    def _objective(self) -> Objective:
-        settings, seeds = self.run.training, keras.random.SeedGenerator(self.run.training.seed)
+    def _objective(self, generator: keras.random.SeedGenerator) -> Objective:
+        settings = self.run.training
         class_weights = tf.constant(self._class_weights(), tf.float32)
 
         def objective(batch: Mapping[str, Any], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             del step
             texts = [
-                {**text, "unknown": keras.random.uniform(tf.shape(text["mask"]), seed=seeds) < settings.word_dropout}
+                {
+                    **text,
+                    "unknown": keras.random.uniform(tf.shape(text["mask"]), seed=generator) < settings.word_dropout,
+                }
                 for text in batch["texts"]
             ]
             weights = tf.sequence_mask(tf.size(batch["rows"]), tf.shape(batch["labels"])[0], tf.float32)

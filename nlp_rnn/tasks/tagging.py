@@ -18,13 +18,14 @@ from nlp_rnn.families import TaggingText, build_tagger
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.tagger import Tagger
+from nlp_rnn.optimization import Objective
 from nlp_rnn.plans import BatchPlan, Lengths
 from nlp_rnn.reading import WordReader
 from nlp_rnn.reviews import Mistake, Review, Slip
 from nlp_rnn.tagging_metrics import confusion, tagging_metrics
 from nlp_rnn.tags import Scheme
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
-from nlp_rnn.training import Objective, Training
+from nlp_rnn.training import Training, measure_of
 from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
 from nlp_rnn.words import learn_features
@@ -109,19 +110,25 @@ class TaggingTask:
         monitor = self.run.training.monitor
         if monitor == "auto":
             monitor = "accuracy" if self.text.scheme is None else "f1"
-        if monitor == "f1" and self.text.scheme is None:
-            raise ConfigError("monitor must be accuracy or loss, not f1: these tags do not mark spans.")
+        if monitor in ("f1", "precision", "recall") and self.text.scheme is None:
+            raise ConfigError(
+                f"monitor must be accuracy, macro_f1, weighted_f1 or loss, not {monitor}: these tags do not mark spans."
+            )
+        key, higher_is_better = measure_of(monitor)
         seed = self.run.training.seed
+        generator = keras.random.SeedGenerator(seed)
         return Training(
             network=self.network,
-            objective=self._objective(),
-            epoch_batches=lambda epoch: batching.tagging_batches(
-                self.numbered, plan=plan, read_words=self.text.reader, seed=seed, epoch=epoch
+            objective=self._objective(generator),
+            epoch_batches=lambda epoch, start: batching.tagging_batches(
+                self.numbered, plan=plan, read_words=self.text.reader, seed=seed, epoch=epoch, start=start
             ),
             steps_per_epoch=len(plan),
             validate=self.validator(),
-            monitor="validation_loss" if monitor == "loss" else monitor,
-            higher_is_better=monitor != "loss",
+            monitor=key,
+            higher_is_better=higher_is_better,
+            generators=(generator,),
+            padding_share=plan.padding_share,
         )
 
     @functools.cached_property
@@ -129,16 +136,15 @@ class TaggingTask:
         """Of the training set, which is measured once."""
         return batching.measure_sentences(self.numbered)
 
-    def _objective(self) -> Objective:
+    def _objective(self, generator: keras.random.SeedGenerator) -> Objective:
         strength = self.run.training.word_dropout
         counts = np.maximum(self.text.reader.features.counts, 0)
         rates = tf.constant(strength / np.maximum(strength + counts, 1e-9), tf.float32)
-        seeds = keras.random.SeedGenerator(self.run.training.seed)
 
         def objective(batch: Mapping[str, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             del step
             words = tf.minimum(tf.gather(batch["words"], batch["positions"]), len(counts) - 1)
-            unknown = keras.random.uniform(tf.shape(words), seed=seeds) < tf.gather(rates, words)
+            unknown = keras.random.uniform(tf.shape(words), seed=generator) < tf.gather(rates, words)
             inputs = {**batch, "unknown": unknown}
             return self.network.loss_sum(inputs, batch["tags"], mask=batch["mask"], training=True)
 

@@ -18,12 +18,13 @@ from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.metrics import sentence_chrf, translation_metrics
 from nlp_rnn.models.translation import greatest_target_lengths
 from nlp_rnn.models.translator import Translator
+from nlp_rnn.optimization import Objective
 from nlp_rnn.plans import BatchPlan, Lengths
 from nlp_rnn.reviews import Attention, Mistake, Review
 from nlp_rnn.schedules import truth_share
 from nlp_rnn.search import Hypotheses
 from nlp_rnn.text import Tokenizer
-from nlp_rnn.training import Objective, Training
+from nlp_rnn.training import Training, measure_of
 from nlp_rnn.transfer import Foundation
 from nlp_rnn.vocabularies import train_tokenizer
 
@@ -81,17 +82,19 @@ class TranslationTask:
             "%d pairs in %d batches of %d shapes; padding: %.1f %% of the source, %.1f %% of the target.",
             plan.examples, len(plan), len(plan.shapes), 100 * source_padding, 100 * target_padding,
         )  # fmt: skip
+        key, higher_is_better = measure_of(self.run.training.monitor)
         seed = self.run.training.seed
         return Training(
             network=self.network,
             objective=self._objective(),
-            epoch_batches=lambda epoch: batching.translation_batches(
-                self.corpus.train, plan=plan, seed=seed, epoch=epoch, **tokenizers
+            epoch_batches=lambda epoch, start: batching.translation_batches(
+                self.corpus.train, plan=plan, seed=seed, epoch=epoch, start=start, **tokenizers
             ),
             steps_per_epoch=len(plan),
             validate=self.validator(),
-            monitor={"bleu": "bleu", "loss": "validation_loss"}[self.run.training.monitor],
-            higher_is_better=self.run.training.monitor == "bleu",
+            monitor=key,
+            higher_is_better=higher_is_better,
+            padding_share=plan.padding_share,
         )
 
     def _both_tokenizers(self) -> dict[str, Tokenizer]:

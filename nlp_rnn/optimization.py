@@ -1,0 +1,157 @@
+"""One step of training: gradients of a batch, or of several, their norm, and what Adam makes of them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import keras
+import tensorflow as tf
+
+from nlp_rnn.config import TrainingConfig
+from nlp_rnn.schedules import OneCycle, ReduceOnPlateau, WarmUpThenDecay
+
+Batch = Mapping[str, tf.Tensor]
+
+
+class Objective(Protocol):
+    """What a family minimises."""
+
+    def __call__(self, batch: Batch, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the loss summed over a batch's tokens or examples, and their number; both float32 ()."""
+
+
+class Outcome(NamedTuple):
+    """What came of a batch, each float32 (); asking for a value waits for it.
+
+    Attributes:
+        total: The loss, summed over the items.
+        items: Tokens or examples.
+        norm: That of the gradient before clipping; None if the batch made no step.
+    """
+
+    total: tf.Tensor
+    items: tf.Tensor
+    norm: tf.Tensor | None
+
+
+def build_schedule(settings: TrainingConfig, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the course of the learning rate."""
+    if settings.schedule == "one_cycle":
+        return OneCycle(peak=settings.learning_rate, total_steps=total_steps)
+    if settings.schedule == "reduce_on_plateau":
+        return ReduceOnPlateau(
+            peak=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            factor=settings.plateau_factor,
+            patience=settings.plateau_patience,
+        )
+    return WarmUpThenDecay(
+        peak=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        total_steps=total_steps,
+        decay=settings.schedule,
+    )
+
+
+def build_optimizer(
+    network: keras.Model, settings: TrainingConfig, schedule: keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """Returns Adam over a schedule, with loss scaling where the precision needs it."""
+    optimizer = keras.optimizers.Adam(schedule)
+    if settings.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+
+class TrainStep:
+    """The compiled step: `step(batch)` changes the parameters and returns an `Outcome`.
+
+    With `accumulates`, `step(batch, update=False)` only adds to the gradient,
+    each item with the same weight, and the next call with `update=True` takes
+    the step, as if all batches since the last one had been a single batch.
+
+    Args:
+        network: what is trained.
+        objective: what is minimised.
+        optimizer: built for the network's variables.
+        clip_norm: largest global norm of the gradient.
+        accumulates: whether there will be calls without update.
+        signature: what batches look like, from a data set's `element_spec`.
+            With it, all batches run through one and the same graph; without,
+            what a batch computes may depend, in the last bit, on the shapes
+            of the batches before it.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: keras.Model,
+        objective: Objective,
+        optimizer: keras.optimizers.Optimizer,
+        clip_norm: float,
+        accumulates: bool = False,
+        signature: Any = None,
+    ):
+        self._variables = network.trainable_variables
+        self._objective = objective
+        self._optimizer = optimizer
+        self._clip_norm = clip_norm
+        self._accumulates = accumulates
+        options = {"autograph": False, "reduce_retracing": signature is None}
+        signatures = None if signature is None else (signature,)
+        # Compiled, the update passes over each parameter once instead of once an operation.
+        self._update = tf.function(self._update_parameters, jit_compile=True, autograph=False)
+        self._whole = tf.function(self._whole_step, input_signature=signatures, **options)
+        if accumulates:
+            self._sums = [tf.Variable(tf.zeros(variable.shape), trainable=False) for variable in self._variables]
+            self._items = tf.Variable(0.0, trainable=False)
+            self._add = tf.function(self._add_gradients, input_signature=signatures, **options)
+            self._finish = tf.function(self._take_step, autograph=False)
+
+    def __call__(self, batch: Batch, *, update: bool = True) -> Outcome:
+        """Learns from a batch."""
+        if not self._accumulates:
+            return Outcome(*self._whole(batch))
+        total, items = self._add(batch)
+        return Outcome(total, items, self._finish() if update else None)
+
+    def _whole_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        total, items, gradients = self._gradients(batch)
+        return total, items, self._scaled_update(gradients)
+
+    def _add_gradients(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        total, items, gradients = self._gradients(batch)
+        for gradient, so_far in zip(gradients, self._sums, strict=True):
+            so_far.assign_add(items * gradient)
+        self._items.assign_add(items)
+        return total, items
+
+    def _take_step(self) -> tf.Tensor:
+        norm = self._scaled_update([tf.math.divide_no_nan(value.read_value(), self._items) for value in self._sums])
+        with tf.control_dependencies([norm]):
+            for value in (*self._sums, self._items):
+                value.assign(tf.zeros_like(value))
+        return norm
+
+    def _gradients(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Returns the loss, the items, and the gradient of the mean loss times the loss scale."""
+        with tf.GradientTape() as tape:
+            total, items = self._objective(batch, tf.cast(self._optimizer.iterations, tf.int32))
+            scaled = self._scale() * tf.math.divide_no_nan(total, items)
+        gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
+        # Rows of an embedding's gradient that meet are summed here.
+        return total, items, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _scaled_update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
+        scale = self._scale()
+        return self._update(gradients, self._clip_norm * scale) / scale
+
+    def _update_parameters(self, gradients: list[tf.Tensor], largest_norm: tf.Tensor) -> tf.Tensor:
+        norm = tf.linalg.global_norm(gradients)
+        factor = tf.minimum(1.0, tf.math.divide_no_nan(largest_norm, norm))
+        scaled = [factor * gradient for gradient in gradients]
+        self._optimizer.apply_gradients(list(zip(scaled, self._variables, strict=True)))
+        return norm
+
+    def _scale(self) -> tf.Tensor:
+        return self._optimizer.scale_loss(tf.ones([]))
