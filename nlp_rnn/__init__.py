@@ -64,9 +64,9 @@ __all__ = [
     "ReadingConfig",
     "RestClient",
     "SearchConfig",
+    "ServerConfigRun",
     "ServingError",
     "TUNE_RUNS",
-    "ServerConfigRun",
     "TaggerConfig",
     "TaggerRun",
     "TaggerTrainingConfig",
@@ -83,8 +83,8 @@ __all__ = [
     "load",
     "train",
     "tune",
-    "write_explanations",
     "verify",
+    "write_explanations",
     "write_models_config",
 ]
 
@@ -103,9 +103,9 @@ _MODULE_OF = {
     "ReadingConfig": "model_config",
     "RestClient": "clients",
     "SearchConfig": "config",
+    "ServerConfigRun": "jobs",
     "ServingError": "clients",
     "TUNE_RUNS": "jobs",
-    "ServerConfigRun": "jobs",
     "TaggerConfig": "config",
     "TaggerRun": "jobs",
     "TaggerTrainingConfig": "config",
@@ -121,8 +121,8 @@ _MODULE_OF = {
     "load": "store",
     "train": "runs",
     "tune": "tuning",
-    "write_explanations": "explanations",
     "verify": "verification",
+    "write_explanations": "explanations",
     "write_models_config": "server_files",
 }
 

@@ -225,7 +225,7 @@ def build_classifier(
         training_path: How training computes, see `nlp_rnn.layers.LSTM`.
     """
     sizes = asdict(run.model)
-    del sizes["threshold"]
+    del sizes["threshold"], sizes["tune_vectors"]
     spelling = ("character_encoder", "character_embedding_size", "character_size")
     characters = {name: sizes.pop(name) for name in spelling}
     width, shape_size = sizes.pop("embedding_size"), sizes.pop("shape_size")

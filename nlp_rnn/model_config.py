@@ -52,6 +52,8 @@ class ClassifierConfig:
     Attributes:
         cell: Recurrent cell of the encoders.
         embedding_size: Width of the trained embedding of words, subwords or characters.
+        tune_vectors: Begin the trained embeddings of words with their
+            pre-trained vectors, whose width they then take.
         shape_size: Width of the embeddings of word shapes (capitals, digits); 0 does without.
         character_encoder: What reads the characters of a word, if anything does.
         character_embedding_size: Width of the character embeddings of words.
@@ -75,6 +77,7 @@ class ClassifierConfig:
 
     cell: Literal["lstm", "gru"] = "lstm"
     embedding_size: int = 100
+    tune_vectors: bool = True
     shape_size: int = 0
     character_encoder: Literal["none", "recurrent", "convolution"] = "none"
     character_embedding_size: int = 32

@@ -52,7 +52,7 @@ def test_a_label_with_one_example_is_named(caplog: pytest.LogCaptureFixture) -> 
 
 def test_balanced_labels_count_alike() -> None:
     task = prepare(training=ClassifierTrainingConfig(class_weights="balanced", word_dropout=0.0))
-    (batch,) = task.set_up().epoch_batches(0)
+    (batch,) = task.set_up().epoch_batches(0, 0)
     _, weight = task.set_up().objective(batch, tf.constant(0))
     # 6 examples of 3 labels: each label's examples count 2 together.
     assert float(weight) == pytest.approx(6.0)
@@ -68,18 +68,22 @@ def test_vectors_go_to_every_member(tmp_path: Path) -> None:
     for member in task.network.members:
         table = member.embedding.vectors.get_weights()[0]
         np.testing.assert_array_equal(table[numbers], [[1, 2, 3], [4, 5, 6], [0, 0, 0]])
+        # The trained embeddings of known words begin there too, and go their own way.
+        trained = member.embedding.word_embedding.get_weights()[0]
+        np.testing.assert_array_equal(trained[numbers[0]], [1, 2, 3])
+        assert np.any(trained[numbers[2]])
 
 
 @pytest.mark.parametrize("tokenizer", ["sentencepiece", "characters"])
 def test_text_need_not_be_read_in_words(tokenizer: str) -> None:
     task = prepare(reading=ReadingConfig(tokenizer=tokenizer, vocabulary_size=40))
-    (batch,) = task.set_up().epoch_batches(0)
+    (batch,) = task.set_up().epoch_batches(0, 0)
     assert set(batch["texts"][0]) == {"tokens", "mask"}
 
 
 def test_several_labels_or_none_are_learned() -> None:
     task = prepare([["x", "y"], [], ["y"], ["x"], ["x"], ["y"]], data=DataConfig(multi_label=True))
-    (batch,) = task.set_up().epoch_batches(0)
+    (batch,) = task.set_up().epoch_batches(0, 0)
     order = batch["rows"].numpy()
     np.testing.assert_array_equal(
         batch["labels"].numpy()[np.argsort(order)], [[1, 1], [0, 0], [0, 1], [1, 0], [1, 0], [0, 1]]
@@ -92,7 +96,7 @@ def test_long_texts_are_cut_and_counted(caplog: pytest.LogCaptureFixture) -> Non
     caplog.set_level(logging.INFO)
     training = prepare(reading=ReadingConfig(maximum_length=2)).set_up()
     assert "4 of 6 training texts are cut after 2 tokens." in caplog.text
-    (batch,) = training.epoch_batches(0)
+    (batch,) = training.epoch_batches(0, 0)
     assert batch["texts"][0]["mask"].shape[1] == 2
     assert batch["labels"].shape[0] == 6
 

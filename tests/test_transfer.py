@@ -87,7 +87,7 @@ def test_a_classifier_takes_over_a_tagger() -> None:
     # What is stored beside it says enough to build it again.
     again = families.build_classifier(task.run, task.text)
     assert [weight.shape for weight in again.weights] == [weight.shape for weight in task.network.weights]
-    (batch,) = task.set_up().epoch_batches(0)
+    (batch,) = task.set_up().epoch_batches(0, 0)
     assert np.isfinite(task.network(list(batch["texts"])).scores).all()
 
 

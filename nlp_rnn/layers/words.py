@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.layers.characters import ConvolutionalCharacterEncoder, RecurrentCharacterEncoder
@@ -98,6 +99,17 @@ class WordEncoder(MaskedLayer):
         if distinct := self._distinct_features(inputs, training):
             features.append(tf.gather(tf.concat(distinct, axis=-1), inputs["positions"]))
         return tf.concat(features, axis=-1)
+
+    def begin_with(self, vectors: np.ndarray) -> None:
+        """Gives the trained embeddings of words their pre-trained vectors to begin with.
+
+        Args:
+            vectors: float32 (vector_vocabulary_size, word_size). Words whose
+                row is 0 keep what they have.
+        """
+        (table,) = self.word_embedding.get_weights()
+        own = vectors[: self.word_vocabulary_size]
+        self.word_embedding.set_weights([np.where(np.any(own, axis=1, keepdims=True), own, table)])
 
     def numbers(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the words that have a trained embedding by their numbers, int32 (batch, time); others are unknown."""

@@ -80,12 +80,17 @@ class ClassificationTask:
         else:
             reader, words, matrix = _reader(run, corpus.train)
             text = ClassificationText(reader=reader, labels=labels, vector_size=matrix.shape[1])
+            if run.model.tune_vectors and matrix.size:
+                run = dataclasses.replace(run, model=dataclasses.replace(run.model, embedding_size=matrix.shape[1]))
         network = build_classifier(run, text, precision=run.training.precision, training_path=training_path)
         for number, member in enumerate(network.members):
             if base is not None:
                 base.place(number, embedding=member.embedding, encoder=member.encoder)
             elif matrix.size and isinstance(reader, SplitTextReader):
-                member.embedding.vectors.set_weights([place_vectors(words, matrix, reader.words.features)])
+                placed = place_vectors(words, matrix, reader.words.features)
+                member.embedding.vectors.set_weights([placed])
+                if run.model.tune_vectors:
+                    member.embedding.begin_with(placed)
         return cls(
             run=run,
             corpus=corpus,
