@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import measuring, peers
 
-BENCHMARKS = ("recurrent", "translation", "tagging", "serving", "memory")
+BENCHMARKS = ("recurrent", "translation", "tagging", "classification", "serving", "memory")
 """Modules with a function `measure(options)` that returns results."""
 
 
