@@ -123,7 +123,13 @@ def build_module(stored: store.StoredModel, fixed: Mapping[str, Any]) -> Module:
 
 def write_saved_model(module: Module, folder: Path, fixed: Mapping[str, Any]) -> None:
     """Writes a module and what is fixed in it into a folder."""
-    tf.saved_model.save(module, str(folder), signatures=module.signatures)
+    # A Keras variable is saved as a copy of the TensorFlow variable that the functions read: Python's loader finds
+    # its way from one to the other, and a server restores the copy alone. So the variables themselves are saved,
+    # beside the module's other parts (tables and tokenizers).
+    exported = tf.Module()
+    exported.weights = {f"{place}.{weight.path}": weight.value for place, weight in enumerate(module.network.weights)}
+    exported.parts = {name: part for name, part in vars(module).items() if isinstance(part, tf.Module)}
+    tf.saved_model.save(exported, str(folder), signatures=module.signatures)
     extra = folder / "assets.extra"
     extra.mkdir()
     (extra / "settings.json").write_text(json.dumps(dict(fixed), indent=1) + "\n", encoding="utf-8")
@@ -134,8 +140,9 @@ def check_operations(folder: Path) -> None:
 
     Raises:
         ExportError: It holds an operation that TensorFlow Serving does not
-            have, or of cuDNN, Python or XLA, or a device other than the CPU, or a function to be
-            compiled by XLA.
+            have, or of cuDNN, Python or XLA, or a device other than the CPU,
+            or a function to be compiled by XLA, or a variable that no server
+            restores.
     """
     found = portability.problems(folder)
     if found:

@@ -38,7 +38,8 @@ def problems(folder: Path) -> list[str]:
     """Returns what would keep a SavedModel from running on every server.
 
     These are operations that `SERVER` does not have or that need Python, XLA
-    or a GPU, devices other than the CPU, and functions to be compiled by XLA.
+    or a GPU, devices other than the CPU, functions to be compiled by XLA, and
+    variables that are restored by Python's loader alone.
 
     Raises:
         ValueError: There is no SavedModel that can be read.
@@ -52,9 +53,19 @@ def problems(folder: Path) -> list[str]:
             found.add(f"{node.op} on {node.device}")
         if _compiled(node):
             found.add("functions compiled by XLA")
-    if any(_compiled(function) for graph in _graphs(folder) for function in graph.library.function):
-        found.add("functions compiled by XLA")
+    for graph in _graphs(folder):
+        if any(_compiled(function) for function in graph.graph_def.library.function):
+            found.add("functions compiled by XLA")
+        found |= {f"the variable {name}, which only Python restores" for name in _unrestored(graph)}
     return sorted(found)
+
+
+def _unrestored(graph: Any) -> set[str]:
+    """Returns the variables that a server's way of loading, the graph's own restoring operation, leaves empty."""
+    nodes = {node.name: node for node in graph.graph_def.node}
+    held = {name for name, node in nodes.items() if node.op == "VarHandleOp"}
+    restoring = nodes.get(graph.saver_def.restore_op_name)
+    return held - {name.partition(":")[0] for name in restoring.input} if restoring is not None else held
 
 
 def _graphs(folder: Path) -> list[Any]:
@@ -65,12 +76,12 @@ def _graphs(folder: Path) -> list[Any]:
         raise ValueError(f"{file} cannot be read ({error}): the version was written or copied in part.") from error
     if not model.meta_graphs:
         raise ValueError(f"{file} holds no graph: the version was written or copied in part.")
-    return [graph.graph_def for graph in model.meta_graphs]
+    return list(model.meta_graphs)
 
 
 def _nodes(folder: Path) -> Iterator[tuple[Any, frozenset[str]]]:
     """Gives every node of a SavedModel, with the names of the functions in its graph."""
-    for graph in _graphs(folder):
+    for graph in (meta.graph_def for meta in _graphs(folder)):
         names = frozenset(function.signature.name for function in graph.library.function)
         for node in graph.node:
             yield node, names

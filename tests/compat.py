@@ -3,7 +3,8 @@
     python tests/compat.py .venv-compat/bin/python        # `make compat`
 
 Writes the list of operations that exports are checked against, and compares
-what a tiny model of each family answers there with what it answers here.
+what a tiny model of each family answers there, in Python and in a C program,
+with what it answers here.
 """
 
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import c_api_cases
 import small_exports
 
 from nlp_rnn import command_line, portability, verification
@@ -41,18 +43,29 @@ def write_operations(python: str, file: Path) -> int:
     return sum(not line.startswith("#") for line in done.stdout.splitlines())
 
 
+def package(python: str, name: str) -> Path:
+    """Returns the folder of a package in an environment."""
+    program = f"import importlib.util; print(importlib.util.find_spec({name!r}).origin)"
+    done = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True)
+    return Path(done.stdout.strip()).parent
+
+
 def main() -> None:
     (python,) = sys.argv[1:]
     file = Path(portability.__file__).with_name(portability.OPERATIONS_FILE)
     print(f"{file.name}: {write_operations(python, file)} operations")
+    tensorflow, tensorflow_text = (package(python, name) for name in ("tensorflow", "tensorflow_text"))
     passed = True
     with tempfile.TemporaryDirectory() as folder:
+        program = c_api_cases.build(tensorflow, Path(folder, "answer"))
         for name, write in small_exports.FAMILIES.items():
             model = Path(folder, name)
             write(model)
             found = verification.verify(model, python=python)
             print(f"{name}:\n{found.report()}", flush=True)
             passed = passed and found.passed
+            c_api_cases.compare(program, Path(found.version), tensorflow_text)
+            print("The C program answers as Python does.", flush=True)
     sys.exit(0 if passed else 1)
 
 

@@ -24,8 +24,9 @@ os.environ |= {
 
 # Imported by test modules; their asserts should say as much as those of the tests.
 pytest.register_assert_rewrite(
-    "pipeline_cases", "recurrent_cases", "search_reference", "serving_cases", "tagger_cases", "text_cases"
-)
+    "c_api_cases", "pipeline_cases", "recurrent_cases", "search_reference", "serving_cases", "tagger_cases",
+    "text_cases",
+)  # fmt: skip
 
 
 def pytest_unconfigure() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import classifier_cases
 import keras
 import numpy as np
 import tagger_cases
@@ -30,13 +31,18 @@ def store_translator(path: Path, *, text_config: TextConfig, texts: TranslationT
     store.save(path, config=config, network=network, text=texts, metrics={}, samples=samples)
 
 
-def letters(path: Path) -> None:
-    """Stores and exports a translator that reads and writes letters."""
+def store_letters(path: Path) -> None:
+    """Stores a translator that reads and writes letters."""
     normalizer = text.Normalizer(unicode_normalization="nfc", lowercase=False)
     source = text.CharacterTokenizer(vocabulary="abcdefgh ", normalizer=normalizer)
     target = text.CharacterTokenizer(vocabulary="ÄBCDEFG ", normalizer=normalizer)
     config = TextConfig(tokenizer="characters", shared_vocabulary=False)
     store_translator(path, text_config=config, texts=TranslationText(source=source, target=target))
+
+
+def letters(path: Path) -> None:
+    """Stores that translator and exports it."""
+    store_letters(path)
     export.export_model(path)
 
 
@@ -67,11 +73,21 @@ def parts_of_speech(path: Path) -> None:
     _tagger(path, tagger_cases.text(scheme=None), head="softmax", character_encoder="convolution", cell="gru")
 
 
+def opinions(path: Path) -> None:
+    """Stores and exports a classifier of words, with attention to explain itself."""
+    side = classifier_cases.text()
+    samples = [{"text": text, "label": "good"} for text in classifier_cases.TEXTS]
+    config, network = classifier_cases.run(str(path)), classifier_cases.network(side)
+    store.save(path, config=config, network=network, text=side, metrics={}, samples=samples)
+    export.export_model(path)
+
+
 FAMILIES: dict[str, Callable[[Path], None]] = {
     "letters": letters,
     "subwords": subwords,
     "entities": entities,
     "parts of speech": parts_of_speech,
+    "opinions": opinions,
 }
 
 

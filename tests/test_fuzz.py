@@ -33,7 +33,7 @@ def loaded(exported: Callable[[str], Path]) -> Callable[[str], Any]:
     return load
 
 
-@pytest.mark.parametrize("name", ["letters", "subwords", "entities", "parts of speech"])
+@pytest.mark.parametrize("name", ["letters", "subwords", "entities", "parts of speech", "opinions"])
 @settings(
     max_examples=40, deadline=None, database=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
