@@ -31,7 +31,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn import training
+from nlp_rnn import optimization
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
 from nlp_rnn.models.classifier import vote
@@ -162,8 +162,13 @@ def train_step(task: Any) -> tuple[Callable[[Any], Any], Any]:
     """Returns a family's train step and a batch for it."""
     made = task.set_up()
     settings = task.run.training
-    optimizer = training.build_optimizer(task.network, settings, total_steps=10_000)
-    step = training.build_train_step(task.network, made.objective, optimizer, settings.clip_norm)
+    schedule = optimization.build_schedule(settings, 10_000)
+    step = optimization.TrainStep(
+        network=task.network,
+        objective=made.objective,
+        optimizer=optimization.build_optimizer(task.network, settings, schedule),
+        clip_norm=settings.clip_norm,
+    )
     return step, next(iter(made.epoch_batches(0)))
 
 

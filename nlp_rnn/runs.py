@@ -82,29 +82,7 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     history = training.train(
         task.set_up(), run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot
     )
-    text, metrics = task.finish()
-    samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
-    findings = report.Findings(
-        run=task.run,
-        parameters=task.network.count_params(),
-        training_examples=len(task.corpus.train),
-        validation_examples=len(task.corpus.validation),
-        notes=task.corpus.notes,
-        metrics=metrics,
-        history=history,
-        review=task.review(),
-    )
-    store.save(
-        run.output,
-        config=task.run,
-        network=task.network,
-        text=text,
-        metrics=metrics,
-        history=history,
-        samples=samples.to_list(),
-        draw=functools.partial(report.draw, findings),
-        describe=functools.partial(report.write, findings),
-    )
+    metrics = _keep(task, run.output, history)
     checkpoints.remove()
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
 
@@ -147,6 +125,34 @@ def _fingerprints(task: Task) -> dict[str, str]:
     }
 
 
+def _keep(task: Task, output: str, history: list[dict[str, float]]) -> dict[str, Any]:
+    """Measures the trained network, stores it with all that is known of it, and returns its metrics."""
+    text, metrics = task.finish()
+    samples = task.corpus.validation.select(range(min(_SAMPLES, len(task.corpus.validation))))
+    findings = report.Findings(
+        run=task.run,
+        parameters=task.network.count_params(),
+        training_examples=len(task.corpus.train),
+        validation_examples=len(task.corpus.validation),
+        notes=task.corpus.notes,
+        metrics=metrics,
+        history=history,
+        review=task.review(),
+    )
+    store.save(
+        output,
+        config=task.run,
+        network=task.network,
+        text=text,
+        metrics=metrics,
+        history=history,
+        samples=samples.to_list(),
+        draw=functools.partial(report.draw, findings),
+        describe=functools.partial(report.write, findings),
+    )
+    return metrics
+
+
 def load_corpus(run: Run) -> corpora.Corpus:
     """Loads the examples that a training asks for, and logs what is to be known of them."""
     kind: corpora.Task = "classification"
@@ -160,8 +166,9 @@ def load_corpus(run: Run) -> corpora.Corpus:
     return corpus
 
 
-def prepare(run: Run, corpus: corpora.Corpus) -> TranslationTask | TaggingTask | ClassificationTask:
+def prepare(run: Run, corpus: corpora.Corpus) -> Task:
     """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
+    run = _resolved(run)
     base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):
         return TranslationTask.prepare(run, corpus, hardware.training_path(), base)

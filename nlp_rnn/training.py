@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -37,6 +37,13 @@ class DivergenceError(RuntimeError):
     """The loss or its gradient is no longer a number."""
 
 
+class EpochBatches(Protocol):
+    """The batches of a training, the same ones for the same numbers."""
+
+    def __call__(self, epoch: int, start: int = 0) -> tf.data.Dataset:
+        """Returns those of an epoch, from one of them on; both are counted from 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What a training needs besides its settings.
@@ -44,8 +51,7 @@ class Training:
     Attributes:
         network: The model to train.
         objective: What to minimise.
-        epoch_batches: Returns the training batches of an epoch, from one of
-            them on; both are counted from 0. The same ones for the same numbers.
+        epoch_batches: Returns the training batches of an epoch.
         steps_per_epoch: Batches in each epoch.
         validate: Measures the network on the validation set.
         monitor: The key of what `validate` returns that tells the best epoch.
@@ -56,7 +62,7 @@ class Training:
 
     network: keras.Model
     objective: Objective
-    epoch_batches: Callable[[int, int], tf.data.Dataset]
+    epoch_batches: EpochBatches
     steps_per_epoch: int
     validate: Callable[[], Mapping[str, float]]
     monitor: str

@@ -192,10 +192,11 @@ def _objective(
         keras.backend.clear_session()
         gc.collect()
         keras.utils.set_random_seed(run.training.seed)
-        made = runs.prepare(run, corpus).set_up()
+        task = runs.prepare(run, corpus)
+        made = task.set_up()
         trial.set_user_attr(_MONITOR, made.monitor)
         watchers = [*callbacks(), _reporter(optuna, trial, made.monitor)]
-        history = training.train(made, run.training, callbacks=watchers)
+        history = training.train(made, task.run.training, callbacks=watchers)
         values = [row[made.monitor] for row in history if math.isfinite(row[made.monitor])]
         if not values:
             raise optuna.TrialPruned

@@ -118,7 +118,7 @@ class ClassificationTask:
         return Training(
             network=self.network,
             objective=self._objective(generator),
-            epoch_batches=lambda epoch, start: batching.classification_batches(
+            epoch_batches=lambda epoch, start=0: batching.classification_batches(
                 self.numbered,
                 plan=plan,
                 reader=self.text.reader,

@@ -120,7 +120,7 @@ class TaggingTask:
         return Training(
             network=self.network,
             objective=self._objective(generator),
-            epoch_batches=lambda epoch, start: batching.tagging_batches(
+            epoch_batches=lambda epoch, start=0: batching.tagging_batches(
                 self.numbered, plan=plan, read_words=self.text.reader, seed=seed, epoch=epoch, start=start
             ),
             steps_per_epoch=len(plan),

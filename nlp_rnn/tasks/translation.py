@@ -87,7 +87,7 @@ class TranslationTask:
         return Training(
             network=self.network,
             objective=self._objective(),
-            epoch_batches=lambda epoch, start: batching.translation_batches(
+            epoch_batches=lambda epoch, start=0: batching.translation_batches(
                 self.corpus.train, plan=plan, seed=seed, epoch=epoch, start=start, **tokenizers
             ),
             steps_per_epoch=len(plan),
