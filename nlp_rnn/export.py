@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn import folders, parity, portability, server_files, store
+from nlp_rnn import folders, parity, portability, server_files, signature_inputs, store
 from nlp_rnn.families import ClassificationText, TranslationText
 from nlp_rnn.jobs import ExportRun
 from nlp_rnn.models.classification import ClassificationModule
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
-from nlp_rnn.signature_inputs import BUILT_IN, EDGES
 
 Module = TranslationModule | TaggingModule | ClassificationModule
 
@@ -166,50 +165,22 @@ def check_parity(folder: Path, module: Module, samples: Sequence[Mapping[str, An
         ExportError: They differ; the message says where.
     """
     try:
-        if isinstance(module, TranslationModule):
-            return parity.check(
-                folder, module.signatures, _translation_inputs(samples), parity.translation_tie, alternatives="n_best"
-            )
-        if isinstance(module, ClassificationModule):
-            tie = functools.partial(parity.classification_tie, threshold=module.threshold)
-            return parity.check(folder, module.signatures, _classification_inputs(module, samples), tie)
-        return parity.check(folder, module.signatures, _tagging_inputs(samples), parity.tagging_tie)
+        return compare(folder, module, signature_inputs.from_samples(samples))
     except parity.ParityError as error:
         raise ExportError(f"Export refused: {error}") from error
 
 
-def _translation_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:
-    texts = [_spelt(sample["source"]) for sample in samples] or list(BUILT_IN)
-    batches: list[parity.Inputs] = [{"text": [*texts, *EDGES]}, {"text": []}]
-    return dict.fromkeys(("serving_default", "n_best", "explain"), batches)
+def compare(
+    folder: Path, module: Module, samples: Sequence[signature_inputs.Sample], *, python: str | None = None
+) -> int:
+    """Does what `check_parity` does, with samples as `signature_inputs` has them, in any interpreter.
 
-
-def _classification_inputs(
-    module: ClassificationModule, samples: Sequence[Mapping[str, Any]]
-) -> dict[str, list[parity.Inputs]]:
-    names = ["text", "text_pair"][: module.network.arguments["texts"]]
-    whole: dict[str, list[str]] = {}
-    for name in names:
-        texts = [_spelt(sample[name]) for sample in samples if name in sample] or list(BUILT_IN)
-        whole[name] = [*texts, *EDGES]
-    return dict.fromkeys(module.signatures, [whole, {name: [] for name in names}])
-
-
-def _tagging_inputs(samples: Sequence[Mapping[str, Any]]) -> dict[str, list[parity.Inputs]]:
-    sentences = [list(map(_spelt, sample["tokens"])) for sample in samples] or [text.split() for text in BUILT_IN]
-    texts = [*(" ".join(sentence) for sentence in sentences), *EDGES]
-    return {
-        "serving_default": [{"text": texts}, {"text": []}],
-        "tokens": [_padded([*sentences, [], list(EDGES)]), {"tokens": [], "lengths": []}],
-    }
-
-
-def _padded(sentences: Sequence[list[str]]) -> dict[str, Any]:
-    longest = max(map(len, sentences))
-    padded = [[*sentence, *[""] * (longest - len(sentence))] for sentence in sentences]
-    return {"tokens": padded, "lengths": list(map(len, sentences))}
-
-
-def _spelt(text: str) -> str:
-    """A lone surrogate is no text: as invalid UTF-8 it is read as U+FFFD."""
-    return parity.wire(text.encode("utf-8", "surrogatepass"))
+    Raises:
+        ParityError: They differ; the message says where.
+    """
+    tie: parity.Tie = parity.near_tie
+    if isinstance(module, ClassificationModule):
+        tie = functools.partial(parity.classification_tie, threshold=module.threshold)
+    calls = signature_inputs.calls(module.signatures, samples)
+    alternatives = "n_best" if "n_best" in calls else None
+    return parity.check(folder, module.signatures, calls, tie, alternatives=alternatives, python=python)

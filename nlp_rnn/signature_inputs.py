@@ -54,6 +54,22 @@ def batch(specs: Mapping[str, tf.TensorSpec], rows: Sequence[Arguments]) -> Argu
     return {name: _padded([row[name] for row in rows]) for name in specs}
 
 
+def calls(functions: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, list[Arguments]]:
+    """Returns two calls of each signature: one of all samples, with empty and invalid ones, and one of none.
+
+    Args:
+        functions: The live signatures, by name.
+        samples: As `from_samples` gives them.
+    """
+    edges = [*from_texts(EDGES), {"text": " ".join(EDGES), "text_pair": "", "tokens": list(EDGES)}]
+    given: dict[str, list[Arguments]] = {}
+    for name, function in functions.items():
+        specs = {spec.name: spec for spec in function.input_signature}
+        rows = [arguments(specs, sample) for sample in (*samples, *edges)]
+        given[name] = [batch(specs, rows), batch(specs, [])]
+    return given
+
+
 def _padded(values: list[Any]) -> list[Any]:
     if not values or not isinstance(values[0], list):
         return values

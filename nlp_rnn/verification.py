@@ -19,7 +19,7 @@ import tensorflow_text  # noqa: F401  (its import registers the operations)
 
 from nlp_rnn import edge_inputs, folders, parity, portability, signature_inputs, store
 from nlp_rnn.config import ConfigError
-from nlp_rnn.export import build_module
+from nlp_rnn.export import build_module, compare
 from nlp_rnn.families import family_of
 
 _SAMPLES = 32
@@ -230,19 +230,12 @@ def _check_parity(
     """Compares a SavedModel in a process of its own with the stored model, see `parity.check`."""
     # The functions live no longer than the module that they belong to; so it is with those of a SavedModel.
     tally, module = _Tally(), build_module(stored, _fixed(folder))
-    functions = module.signatures
-    asked = [*samples, *signature_inputs.from_texts(signature_inputs.EDGES)]
-    batches: dict[str, list[parity.Inputs]] = {}
-    for name, function in functions.items():
-        specs = parity.specs_of(function)
-        rows = [signature_inputs.arguments(specs, sample) for sample in asked]
-        batches[name] = [signature_inputs.batch(specs, rows), signature_inputs.batch(specs, [])]
-    others = "n_best" if "n_best" in functions else None
     try:
-        tally.ties = parity.check(folder, functions, batches, parity.near_tie, alternatives=others, python=python)
+        tally.ties = compare(folder, module, samples, python=python)
     except parity.ParityError as error:
         tally.problems.append(str(error))
-    return tally.finding("parity", f"{len(asked)} texts through {', '.join(functions)}, against the stored model")
+    names = ", ".join(module.signatures)
+    return tally.finding("parity", f"{len(samples)} texts and edges through {names}, against the stored model")
 
 
 def _check_invariance(folder: Path, stored: store.StoredModel, samples: Sequence[signature_inputs.Sample]) -> Finding:
