@@ -1,8 +1,8 @@
 """Clients of TF Serving that answer as `nlp_rnn.Predictor` does, with the same objects.
 
 `RestClient` needs neither TensorFlow nor anything else of this package but
-`answers`. `GrpcClient` needs TensorFlow and the messages of TF Serving, the
-extra `serving`, which are imported when a client is made.
+`answers`. `GrpcClient` needs TensorFlow and the messages of TF Serving, which
+are imported when a client is made.
 
 A client asks the server once, when it is first used, for the model's
 signatures, and knows from them which family it is of. Clients may be used by
@@ -239,7 +239,6 @@ class GrpcClient(_ServerClient):
             length; the results come in the order of the texts.
 
     Raises:
-        ImportError: tensorflow-serving-api, the extra `serving`, is not installed.
         ValueError: An argument is out of its range.
         ServingError: Of every method: the server cannot be reached, does not
             answer in time, has no such model, or answers with an error; or
@@ -259,13 +258,9 @@ class GrpcClient(_ServerClient):
         if not address or "://" in address:
             raise ValueError(f"address must be like localhost:8500, not {address!r}.")
         super().__init__(address, model=model, version=version, timeout=timeout, retries=retries, batch_size=batch_size)
-        try:
-            import grpc
-            from tensorflow_serving.apis import prediction_service_pb2_grpc
-        except ImportError as error:
-            raise ImportError(
-                "GrpcClient needs tensorflow-serving-api: install it, or this package with its extra serving."
-            ) from error
+        import grpc
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
         self._channel = grpc.insecure_channel(address, options=_channel_options(retries))
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 

@@ -9,7 +9,7 @@ import numpy as np
 import tagger_cases
 import tensorflow as tf
 
-from nlp_rnn import families
+from nlp_rnn import export, families
 from nlp_rnn.answers import Client
 from nlp_rnn.config import DataConfig
 from nlp_rnn.families import ClassificationText
@@ -76,7 +76,8 @@ def pair_classification_module() -> ClassificationModule:
 
 
 def save(module: tf.Module, folder: Path) -> None:
-    tf.saved_model.save(module, str(folder), signatures=module.signatures)
+    folder.mkdir(parents=True, exist_ok=True)
+    export.write_saved_model(module, folder, {})
 
 
 def answers(client: Client) -> dict[str, list[Any]]:
