@@ -220,6 +220,10 @@ class TrainingConfig:
         warmup_steps: Steps of linear increase from zero.
         plateau_factor: What `reduce_on_plateau` multiplies the rate by.
         plateau_patience: Epochs without a better one before it does.
+        layer_decay: With `init_from`, what was taken over learns by steps this
+            much smaller for every layer further down (Howard and Ruder, 2018).
+        thaw_epochs: With `init_from`, what was taken over begins to learn this
+            many epochs later for every layer further down; 0 is all at once.
         clip_norm: Largest global norm of the gradient.
         accumulate_steps: Batches whose gradients make up one step, as if they
             were one batch.
@@ -241,6 +245,8 @@ class TrainingConfig:
     warmup_steps: int = 200
     plateau_factor: float = 0.5
     plateau_patience: int = 2
+    layer_decay: float = 1.0
+    thaw_epochs: int = 0
     clip_norm: float = 1.0
     accumulate_steps: int = 1
     patience: int = 5
@@ -259,6 +265,8 @@ class TrainingConfig:
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
         require(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "above 0 and below 1")
         require(self.plateau_patience >= 1, "plateau_patience", self.plateau_patience, "at least 1")
+        require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "above 0 and at most 1")
+        require(self.thaw_epochs >= 0, "thaw_epochs", self.thaw_epochs, "at least 0")
         require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
         require(self.accumulate_steps >= 1, "accumulate_steps", self.accumulate_steps, "at least 1")
         require(self.checkpoint_steps >= 0, "checkpoint_steps", self.checkpoint_steps, "at least 0")

@@ -1,6 +1,6 @@
 """One step of training: gradients of a batch, or of several, their norm, and what Adam makes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -76,6 +76,8 @@ class TrainStep:
         optimizer: built for the network's variables.
         clip_norm: largest global norm of the gradient.
         accumulates: whether there will be calls without update.
+        shares: how large each parameter's steps are at a training step, as a
+            share of what the optimizer makes them; see `schedules.thawing`.
         signature: what batches look like, from a data set's `element_spec`.
             With it, all batches run through one and the same graph; without,
             what a batch computes may depend, in the last bit, on the shapes
@@ -90,6 +92,7 @@ class TrainStep:
         optimizer: keras.optimizers.Optimizer,
         clip_norm: float,
         accumulates: bool = False,
+        shares: Callable[[tf.Tensor], Sequence[tf.Tensor]] | None = None,
         signature: Any = None,
     ):
         self._variables = network.trainable_variables
@@ -97,6 +100,7 @@ class TrainStep:
         self._optimizer = optimizer
         self._clip_norm = clip_norm
         self._accumulates = accumulates
+        self._shares = shares
         options = {"autograph": False, "reduce_retracing": signature is None}
         signatures = None if signature is None else (signature,)
         # Compiled, the update passes over each parameter once instead of once an operation.
@@ -150,7 +154,15 @@ class TrainStep:
         norm = tf.linalg.global_norm(gradients)
         factor = tf.minimum(1.0, tf.math.divide_no_nan(largest_norm, norm))
         scaled = [factor * gradient for gradient in gradients]
+        if self._shares is None:
+            self._optimizer.apply_gradients(list(zip(scaled, self._variables, strict=True)))
+            return norm
+        shares = self._shares(tf.convert_to_tensor(self._optimizer.iterations))
+        before = [tf.identity(variable.value) for variable in self._variables]
         self._optimizer.apply_gradients(list(zip(scaled, self._variables, strict=True)))
+        for variable, old, share in zip(self._variables, before, shares, strict=True):
+            # Chosen, not multiplied by 0: what is frozen stays as it is, bit for bit.
+            variable.assign(tf.where(share > 0, old + share * (variable.value - old), old))
         return norm
 
     def _scale(self) -> tf.Tensor:

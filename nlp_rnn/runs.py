@@ -79,9 +79,10 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
         checkpoints.require_same_data(snapshot)
     _log.info("%s parameters.", f"{task.network.count_params():,}")
     watchers = [*callbacks, EventFile(folder / store.LOGS)] if run.training.tensorboard else callbacks
-    history = training.train(
-        task.set_up(), run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot
-    )
+    made = task.set_up()
+    if run.init_from:
+        made = dataclasses.replace(made, depths=transfer.depths(task.network))
+    history = training.train(made, run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot)
     metrics = _keep(task, run.output, history)
     checkpoints.remove()
     return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)

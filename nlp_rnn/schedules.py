@@ -1,7 +1,7 @@
 """How numbers change over the training steps: learning rates, and the share of true tokens."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -193,3 +193,26 @@ def _sigmoid_scale(end: float, steps: int) -> float:
         ratio = middle / (middle + math.exp(min(steps / middle, 700.0)))
         low, high = (middle, high) if ratio < end else (low, middle)
     return high
+
+
+def thawing(depths: Sequence[int], *, decay: float, steps: int) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Returns how large a parameter's steps are, as a share of the usual ones, by training step.
+
+    Args:
+        depths: Of each parameter: 0 if it is new, else how many layers down
+            the network it is.
+        decay: Above 0, at most 1. What each layer further down multiplies the share by.
+        steps: At least 0. How much later each layer further down begins.
+
+    Returns:
+        A function from the step, int32 (), the first being 0, to a float32 () for each parameter.
+
+    Reference:
+        Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text
+        Classification", sections 3.2 and 3.3. arXiv:1801.06146
+    """
+
+    def shares(step: tf.Tensor) -> list[tf.Tensor]:
+        return [decay**depth * tf.cast(tf.cast(step, tf.int32) >= depth * steps, tf.float32) for depth in depths]
+
+    return shares

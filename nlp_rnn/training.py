@@ -24,7 +24,7 @@ import tensorflow as tf
 from nlp_rnn.checkpoints import Checkpoints, Snapshot
 from nlp_rnn.config import ConfigError, TrainingConfig
 from nlp_rnn.optimization import Objective, Outcome, TrainStep, build_optimizer, build_schedule
-from nlp_rnn.schedules import ReduceOnPlateau
+from nlp_rnn.schedules import ReduceOnPlateau, thawing
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ class Training:
         higher_is_better: Whether a high value of it is the better one.
         generators: What the objective draws from, besides the network's own.
         padding_share: Share of the batches' positions that are padding, if known.
+        depths: How far down the network each trainable parameter is that was
+            taken over from another model, 0 if it is new; empty if all are.
     """
 
     network: keras.Model
@@ -69,6 +71,7 @@ class Training:
     higher_is_better: bool
     generators: Sequence[keras.random.SeedGenerator] = ()
     padding_share: float | None = None
+    depths: Sequence[int] = ()
 
 
 def measure_of(monitor: str) -> tuple[str, bool]:
@@ -225,8 +228,18 @@ class _Loop:
             optimizer=self._optimizer,
             clip_norm=self._settings.clip_norm,
             accumulates=self._settings.accumulate_steps > 1,
+            shares=self._shares(),
             signature=signature,
         )
+
+    def _shares(self) -> Callable[[tf.Tensor], Sequence[tf.Tensor]] | None:
+        settings = self._settings
+        if settings.layer_decay == 1 and not settings.thaw_epochs:
+            return None
+        if not self._training.depths:
+            raise ConfigError("layer_decay and thaw_epochs are for what init_from takes over: leave them out.")
+        steps = settings.thaw_epochs * self._steps_per_epoch
+        return thawing(self._training.depths, decay=settings.layer_decay, steps=steps)
 
     def _steps_done(self, batches: int) -> int:
         """Steps taken when so many batches of the running epoch are done."""

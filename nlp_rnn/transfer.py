@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from nlp_rnn.config import ConfigError
 from nlp_rnn.families import ClassificationText, TaggingText, TranslationText
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
+from nlp_rnn.layers.encoder import RecurrentEncoder
+from nlp_rnn.models.classifier import Classifier
+from nlp_rnn.models.tagger import Tagger
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
 from nlp_rnn.store import StoredModel
 from nlp_rnn.text import Tokenizer
@@ -130,3 +134,26 @@ def foundation(stored: StoredModel) -> Foundation:
         embeddings=tuple(member.embedding.get_weights() for member in network.members),
         encoders=tuple(member.encoder.get_weights() for member in network.members),
     )
+
+
+def depths(network: keras.Model) -> list[int]:
+    """Returns how far down its network each trainable parameter is: 0 outside of what is taken over.
+
+    The top layer of an encoder is at 1, and the embeddings are below its lowest one.
+    """
+    found: dict[int, int] = {}
+    for embedding, encoder in _taken_over(network):
+        layers = encoder.stack.layers
+        for place, layer in enumerate(layers):
+            found |= {id(variable): len(layers) - place for variable in layer.trainable_variables}
+        found |= {id(variable): len(layers) + 1 for variable in embedding.trainable_variables}
+    return [found.get(id(variable), 0) for variable in network.trainable_variables]
+
+
+def _taken_over(network: keras.Model) -> list[tuple[keras.layers.Layer, RecurrentEncoder]]:
+    """Returns the embedding and the encoder of a network, or of each of its members."""
+    if isinstance(network, Classifier):
+        return [(member.embedding, member.encoder) for member in network.members]
+    if isinstance(network, Tagger):
+        return [(network.words, network.encoder)]
+    return [(network.source_embedding, network.encoder)]

@@ -8,7 +8,6 @@ import tensorflow as tf
 from nlp_rnn.config import DataConfig
 from nlp_rnn.families import ClassificationText
 from nlp_rnn.models.classification import ClassificationModule
-from nlp_rnn.models.classifier import vote
 
 
 def module(side: ClassificationText, **changes: object) -> ClassificationModule:
@@ -26,7 +25,7 @@ def test_the_best_label_has_the_highest_calibrated_probability() -> None:
     side = cases.text()
     made = module(side, members=2)
     answer = made.signatures["serving_default"](text=tf.constant(cases.TEXTS))
-    scores = vote(made.network([cases.read(side, cases.TEXTS)]).scores).numpy().astype(np.float64) / 1.5
+    scores = made.network.vote(made.network([cases.read(side, cases.TEXTS)]).scores).numpy().astype(np.float64) / 1.5
     expected = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
     np.testing.assert_allclose(answer["score"], expected.max(1), atol=1e-5)
@@ -83,7 +82,7 @@ def test_labels_of_several_are_selected_from_the_threshold_on() -> None:
     made = module(side, data=DataConfig(multi_label=True))
     answer = made.signatures["serving_default"](text=tf.constant(cases.TEXTS))
     assert set(answer) == {"labels", "probabilities", "selected", "truncated"}
-    scores = vote(made.network([cases.read(side, cases.TEXTS)]).scores).numpy().astype(np.float64) / 1.5
+    scores = made.network.vote(made.network([cases.read(side, cases.TEXTS)]).scores).numpy().astype(np.float64) / 1.5
     np.testing.assert_allclose(answer["probabilities"], 1 / (1 + np.exp(-scores)), atol=1e-5)
     np.testing.assert_array_equal(answer["selected"], answer["probabilities"].numpy() >= 0.5)
 

@@ -6,17 +6,21 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn.config import DataConfig
-from nlp_rnn.models.classifier import Classifier, vote
+from nlp_rnn.models.classifier import Classifier
 
 PAIRS = DataConfig(text_pair_column="other")
 
 
 def test_members_differ_and_each_votes() -> None:
     side = cases.text()
-    votes = cases.network(side, members=2)([cases.read(side, cases.TEXTS)])
+    network = cases.network(side, members=2)
+    votes = network([cases.read(side, cases.TEXTS)])
     assert votes.scores.shape == (3, 4, 3)  # two recurrent members and the linear one
     assert np.abs(votes.scores[0] - votes.scores[1]).max() > 0.1
-    np.testing.assert_allclose(vote(votes.scores), np.mean(votes.scores, axis=0), rtol=1e-6)
+    one, other, linear = votes.scores.numpy()
+    np.testing.assert_allclose(network.vote(votes.scores), (one + other) / 4 + linear / 2, rtol=1e-5)
+    alone = cases.network(side, members=2, ngrams=0)
+    np.testing.assert_allclose(alone.vote(votes.scores[:2]), (one + other) / 2, rtol=1e-5)
     (attention,) = votes.attention
     np.testing.assert_allclose(tf.reduce_sum(attention, axis=1), [1, 1, 1, 0], atol=1e-6)
 

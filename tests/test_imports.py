@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"layers", "losses", "models", "reading", "search", "splitting", "text"},
     "families": {"config", "jobs", "layers", "models", "reading", "tags", "text", "words"},
     "store": {"config", "families", "folders", "settings"},
-    "transfer": {"config", "families", "jobs", "reading", "store", "text"},
+    "transfer": {"config", "families", "jobs", "layers", "models", "reading", "store", "text"},
     "schedules": set(),
     "hardware": {"layers"},
     "checkpoints": {"config", "folders"},

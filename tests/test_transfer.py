@@ -121,3 +121,13 @@ def test_what_cannot_be_taken_over_is_refused() -> None:
         TaggingTask.prepare(TaggerRun(output="x"), TAGGED, "portable", transfer.foundation(a_translator()))
     with pytest.raises(ConfigError, match="init_from must be a translator"):
         TranslationTask.prepare(TranslatorRun(output="x"), PARALLEL, "portable", transfer.foundation(a_tagger()))
+
+
+def test_layers_further_down_have_larger_depths() -> None:
+    task = classifier_on(a_tagger(), members=2)
+    found = dict(zip((v.path for v in task.network.trainable_variables), transfer.depths(task.network), strict=True))
+    assert {depth for path, depth in found.items() if "word_embedding" in path} == {3}
+    layers = task.network.members[1].encoder.stack.layers
+    for layer, depth in zip(layers, (2, 1), strict=True):
+        assert {found[variable.path] for variable in layer.trainable_variables} == {depth}
+    assert {depth for path, depth in found.items() if "projection" in path or "pooling" in path} == {0}

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from nlp_rnn.models.classifier import Classifier, Inputs, vote
+from nlp_rnn.models.classifier import Classifier, Inputs
 from nlp_rnn.reading import TextReader
 
 Answer = dict[str, tf.Tensor]
@@ -108,7 +108,7 @@ class ClassificationModule(tf.Module):
         texts = [text] if text_pair is None else [text, text_pair]
         units, inputs, truncated = zip(*map(self._read, texts), strict=True)
         votes = self.network(list(inputs))
-        scores = vote(votes.scores) / self.temperature
+        scores = self.network.vote(votes.scores) / self.temperature
         rows = tf.shape(text)[0]
         answer = {
             "labels": tf.tile(tf.constant([self.labels]), tf.stack([rows, 1])),

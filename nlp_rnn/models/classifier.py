@@ -139,8 +139,9 @@ class LinearMember(keras.layers.Layer):
 class Classifier(keras.Model):
     """Recurrent networks that differ in their random start alone, and perhaps a linear model, that vote.
 
-    The vote is the mean of the members' scores, which is to say the geometric
-    mean of their probabilities.
+    The vote is the mean of the recurrent members' scores, which is to say the
+    geometric mean of their probabilities; the linear model counts as much as
+    they do together.
 
     Args:
         classes: int >= 2, or 1 with `multi_label`. Number of labels.
@@ -208,6 +209,12 @@ class Classifier(keras.Model):
         attention = zip(*(answer.attention for answer in answers), strict=True)
         return Votes(tf.stack(scores), tuple(tf.add_n(list(weights)) / len(answers) for weights in attention))
 
+    def vote(self, scores: tf.Tensor) -> tf.Tensor:
+        """Returns the members' common scores, float32 (batch, classes), of theirs, (members, batch, classes)."""
+        if self.linear is None:
+            return tf.reduce_mean(scores, axis=0)
+        return (tf.reduce_mean(scores[:-1], axis=0) + scores[-1]) / 2
+
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns None: Keras attaches no mask to the scores."""
 
@@ -251,8 +258,3 @@ class Classifier(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments, without `training_path`: it belongs to a machine, not to a model."""
         return {"name": self.name, "dtype": keras.dtype_policies.serialize(self.dtype_policy), **self.arguments}
-
-
-def vote(scores: tf.Tensor) -> tf.Tensor:
-    """Returns the members' common scores, float32 (batch, classes), of theirs, (members, batch, classes)."""
-    return tf.reduce_mean(scores, axis=0)

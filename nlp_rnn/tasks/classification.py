@@ -20,7 +20,7 @@ from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import ClassificationText, build_classifier
 from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
-from nlp_rnn.models.classifier import Classifier, vote
+from nlp_rnn.models.classifier import Classifier
 from nlp_rnn.optimization import Objective
 from nlp_rnn.plans import BatchPlan, Lengths
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
@@ -216,7 +216,7 @@ class ClassificationTask:
 
         @tf.function(autograph=False, reduce_retracing=True)
         def score(texts: Any) -> tf.Tensor:
-            return vote(self.network(list(texts)).scores)
+            return self.network.vote(self.network(list(texts)).scores)
 
         def compute() -> np.ndarray:
             scores: np.ndarray = np.zeros((len(self.validation), len(self.text.labels)), np.float32)
