@@ -61,7 +61,7 @@ from nlp_rnn.config import (
         (WordsConfig, {"subwords": -1}, "subwords must be 0 or at least 5, not -1"),
         (WordsConfig, {"maximum_length": 0}, "maximum_length must be at least 1"),
         (TaggerConfig, {"word_size": 0}, "word_size must be at least 1"),
-        (TaggerConfig, {"shape_size": 0}, "shape_size must be at least 1"),
+        (TaggerConfig, {"shape_size": -1}, "shape_size must be at least 0"),
         (TaggerConfig, {"character_embedding_size": 0}, "character_embedding_size must be at least 1"),
         (TaggerConfig, {"character_size": 0}, "character_size must be at least 1"),
         (TaggerConfig, {"character_size": 7}, "character_size must be even: half for each direction, not 7"),

@@ -1,11 +1,13 @@
-"""The step on real tasks in float16; its arithmetic is tested where the loop is."""
+"""The step on real tasks in float16, and of parts that are taken over; its arithmetic is tested where the loop is."""
 
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import resume_worker
+import tensorflow as tf
 
 from nlp_rnn import corpora
 from nlp_rnn.config import TrainingConfig
@@ -40,3 +42,26 @@ def test_ten_steps_in_float16_leave_numbers_and_move_the_loss_scale(family: str,
     assert not all(map(np.array_equal, before, task.network.get_weights()))
     # Counted up by each step, or halved by one that overflowed.
     assert (int(optimizer.step_counter), float(optimizer.dynamic_scale)) != (0, 2.0**15)
+
+
+def test_what_is_frozen_stays_and_the_rest_moves_by_its_share() -> None:
+    network = keras.Sequential([keras.layers.Dense(2, use_bias=False), keras.layers.Dense(1, use_bias=False)])
+    network.build((None, 3))
+    start = network.get_weights()
+
+    def objective(batch: Any, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.reduce_sum(network(batch["x"])), tf.constant(4.0)
+
+    def moved(shares: list[float] | None) -> list[np.ndarray]:
+        network.set_weights(start)
+        settings = TrainingConfig(warmup_steps=0, learning_rate=0.01, schedule="constant")
+        optimizer = build_optimizer(network, settings, build_schedule(settings, 10))
+        given = None if shares is None else lambda step: [tf.constant(share) for share in shares]
+        step = TrainStep(network=network, objective=objective, optimizer=optimizer, clip_norm=1.0, shares=given)
+        step({"x": tf.ones([4, 3])})
+        return network.get_weights()
+
+    whole, part = moved(None), moved([0.0, 0.5])
+    np.testing.assert_array_equal(part[0], start[0])
+    np.testing.assert_allclose(part[1] - start[1], (whole[1] - start[1]) / 2, rtol=1e-3)
+    assert np.abs(whole[0] - start[0]).max() > 0.005

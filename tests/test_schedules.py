@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.schedules import OneCycle, ReduceOnPlateau, WarmUpThenDecay, truth_share
+from nlp_rnn.schedules import OneCycle, ReduceOnPlateau, WarmUpThenDecay, thawing, truth_share
 
 FALLS = ["linear", "exponential", "inverse_sigmoid"]
 
@@ -169,3 +169,11 @@ def test_one_step_is_enough(fall: str, floor: float) -> None:
     first, *rest = shares(fall, floor, 1)
     assert 0.0 < first <= 1.0
     assert set(rest) == {floor}
+
+
+def test_layers_thaw_from_the_top_and_learn_the_less_the_further_down() -> None:
+    shares_of = thawing([0, 2, 1], decay=0.5, steps=10)
+    assert [float(share) for share in shares_of(tf.constant(0))] == [1.0, 0.0, 0.0]
+    assert [float(share) for share in shares_of(tf.constant(10))] == [1.0, 0.0, 0.5]
+    assert [float(share) for share in shares_of(tf.constant(20))] == [1.0, 0.25, 0.5]
+    assert [float(share) for share in thawing([0, 3], decay=1.0, steps=0)(tf.constant(0))] == [1.0, 1.0]

@@ -155,7 +155,7 @@ def stored_samples(trained: Trained) -> tuple[dict, ...]:
 
 
 def test_settings_of_translators_are_refused(trained: Trained) -> None:
-    with pytest.raises(ConfigError, match="ignore_pattern is for translations, and this is a tagger"):
+    with pytest.raises(ConfigError, match="ignore_pattern is for translations, and this is no translator"):
         nlp_rnn.evaluate(trained.folder, DataConfig(dataset="sample:tagging"), ignore_pattern="x")
     with pytest.raises(ConfigError, match="beam_size: a tagger has no such setting"):
         nlp_rnn.export_model(trained.folder, beam_size=4)
