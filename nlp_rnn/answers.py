@@ -197,6 +197,11 @@ class Client(ABC):
             The outputs as nests of lists: texts (bytes or str), numbers and truth values.
         """
 
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether the model is a classifier of pairs of texts."""
+        return self.family == "classifier" and "text_pair" in self._signatures()["serving_default"].inputs
+
     def predict(
         self, texts: Sequence[str | bytes], *, pairs: Sequence[str | bytes] | None = None
     ) -> list[Translation] | list[Tagging] | list[Classification]:
@@ -241,8 +246,7 @@ class Client(ABC):
 
     def _texts(self, texts: list[bytes], pairs: Sequence[str | bytes] | None) -> dict[str, list[Any]]:
         """Returns the inputs of a classifier, if they are as many as it wants."""
-        self.family  # noqa: B018  (raises an error if it has none)
-        wanted = "text_pair" in self._signatures()["serving_default"].inputs
+        wanted = self.reads_pairs
         if wanted != (pairs is not None):
             raise self._refusal(
                 f"{self._model_name()} reads {'pairs of texts: give' if wanted else 'single texts: leave out'} pairs."

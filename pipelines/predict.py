@@ -1,5 +1,7 @@
 """Translates, tags or classifies texts, one a line, of a file or of standard input; one JSON object a line comes out.
 
+Of a classifier of pairs, a line holds two texts separated by a TAB.
+
 python pipelines/predict.py --model saved_models/en-de --input x.txt
 echo "a man rides a horse ." | python pipelines/predict.py --model saved_models/en-de --n-best 3
 python pipelines/predict.py --model saved_models/sentiment --input reviews.txt --explain reviews.html
@@ -46,7 +48,18 @@ def answer_all(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: Iterator[
         yield from answer(predictor, run, some, first=number * 16 * run.batch_size + 1)
 
 
+def split_pairs(lines: list[bytes], *, first: int) -> dict[str, list[bytes]]:
+    """Cuts lines at their TAB: the second texts, and the first ones left in place of the lines."""
+    for number, line in enumerate(lines, first):
+        if line.count(b"\t") != 1:
+            raise nlp_rnn.ConfigError(f"line {number}: this model reads pairs: give two texts separated by one TAB.")
+    texts, pairs = zip(*(line.split(b"\t") for line in lines), strict=True)
+    lines[:] = texts
+    return {"pairs": list(pairs)}
+
+
 def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], *, first: int) -> Iterator:
+    second = split_pairs(texts, first=first) if predictor.reads_pairs else {}
     if run.attention_plots:
         for line, found in enumerate(predictor.explain(texts), first):
             if found.target_tokens:
@@ -54,12 +67,12 @@ def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], 
                 nlp_rnn.attention_heat_map(found.source_tokens, found.target_tokens, found.attention, picture)
             yield found.translation
     elif run.explain:
-        yield from predictor.explain(texts)
+        yield from predictor.explain(texts, **second)
     elif run.n_best:
         for translations in predictor.n_best(texts):
             yield {"translations": [asdict(translation) for translation in translations[: run.n_best]]}
     else:
-        yield from predictor.predict(texts)
+        yield from predictor.predict(texts, **second)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""The classifier's scripts as a user runs them, on good input and on bad."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline_cases import Finished, Script, complaint, results, script
+
+from nlp_rnn import samples
+
+ROWS = list(samples.load("sentiment")["train"])[:200]
+SAME = [{"text": f"text {number}", "label": "x"} for number in range(40)]
+TINY = (
+    "--batch-size", "50", "--bucket-width", "32", "--epochs", "1", "--embedding-size", "8", "--encoder-size", "8",
+    "--attention-size", "4", "--ngram-buckets", "64",
+)  # fmt: skip
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+    """A model directory, and what its training said; an empty text and one of 100,000 words are among the data."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    strange = [{"text": "", "label": "positive"}, {"text": "word " * 100_000, "label": "rare"}]
+    train = write(folder / "train.jsonl", [*ROWS[:150], *strange])
+    validation = write(folder / "validation.jsonl", ROWS[150:])
+    model = folder / "saved_models" / "opinions"
+    done = script("train_classifier.py", "--train", train, "--validation", validation, "--output", model, *TINY)
+    assert done.returncode == 0, done.stderr
+    return model, done
+
+
+@pytest.fixture
+def model(training: tuple[Path, Finished]) -> Path:
+    return training[0]
+
+
+def test_training_prints_its_result_and_what_it_found_out(training: tuple[Path, Finished]) -> None:
+    model, done = training
+    (result,) = results(done)
+    assert result["version"] == str(model / "1")
+    assert {"accuracy", "macro_f1", "temperature", "validation_loss", "calibrated_expected_calibration_error"} <= set(
+        result
+    )
+    assert "rows with blank text left out: 1." in done.stderr
+    assert "1 of 151 training texts are cut after 512 tokens." in done.stderr
+    assert "1 labels have a single training example: rare." in done.stderr
+    assert (model / "model" / "report.html").is_file() and (model / "model" / "README.md").is_file()
+
+
+def test_a_test_set_is_measured(run: Script, model: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.jsonl", ROWS[150:])
+    predictions, pictures = tmp_path / "labels.txt", tmp_path / "pictures"
+    arguments = ("--test", test, "--pictures", pictures, "--predictions", predictions)
+    (result,) = results(run("evaluate.py", "--model", model, *arguments))
+    assert {
+        "accuracy", "macro_f1", "weighted_f1", "per_class", "expected_calibration_error", "examples", "truncated",
+        "seconds",
+    } == set(result)  # fmt: skip
+    assert (result["examples"], result["truncated"]) == (50, 0)
+    assert {picture.name for picture in pictures.iterdir()} == {"confusion_matrix.png", "reliability.png"}
+    labels = predictions.read_text().split()
+    right = sum(mine == row["label"] for mine, row in zip(labels, ROWS[150:], strict=True))
+    assert result["accuracy"] == pytest.approx(right / 50)
+
+
+def test_an_unknown_label_is_never_right_and_said_so(run: Script, model: Path, tmp_path: Path) -> None:
+    test = write(tmp_path / "test.jsonl", [{"text": "fine", "label": "splendid"}])
+    done = run("evaluate.py", "--model", model, "--test", test)
+    (result,) = results(done)
+    assert result["accuracy"] == 0 and result["per_class"]["splendid"]["support"] == 1
+    assert "1 labels of the test set are unknown, thus never right: splendid." in done.stderr
+
+
+def test_answers_come_one_a_line_and_the_page_explains_them(model: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    given = "The meal was far from cold.\n\n"
+    done = script("predict.py", "--model", model, "--explain", page, given=given)
+    first, blank = results(done)
+    assert set(first) == {"labels", "score", "probabilities", "truncated"}
+    assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert first["score"] == max(first["probabilities"].values())
+    assert set(blank["probabilities"]) == {"positive", "negative", "rare"}
+    assert page.read_text("utf-8").count("<section>") == 2
+
+
+def test_pairs_are_trained_and_asked(run: Script, tmp_path: Path) -> None:
+    rows = [{"one": row["text"], "two": other["text"], "label": int(row["label"] == other["label"])}
+            for row, other in zip(ROWS[:60], ROWS[60:120], strict=True)]  # fmt: skip
+    data, model = write(tmp_path / "pairs.jsonl", rows), tmp_path / "model"
+    columns = ("--text-column", "one", "--text-pair-column", "two")
+    results(run("train_classifier.py", "--train", data, "--output", model, *columns, *TINY))
+    (measured,) = results(run("evaluate.py", "--model", model, "--test", data, *columns))
+    assert measured["examples"] == 60
+    lines = tmp_path / "lines.txt"
+    lines.write_text("The film was dull.\tThe film was fun.\n")
+    (answer,) = results(run("predict.py", "--model", model, "--input", lines))
+    assert set(answer["probabilities"]) == {"0", "1"}
+    lines.write_text("The film was dull.\n")
+    assert "line 1: this model reads pairs" in complaint(run("predict.py", "--model", model, "--input", lines))
+
+
+def test_several_labels_are_trained_and_measured(run: Script, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    lines = [
+        f'"{row["text"]}","{"about, " if number % 2 else ""}{row["label"]}"' for number, row in enumerate(ROWS[:60])
+    ]
+    data.write_text("text,label\n" + "\n".join(lines) + '\n"nothing",""\n')
+    model = tmp_path / "model"
+    results(run("train_classifier.py", "--train", data, "--output", model, "--multi-label", *TINY))
+    (measured,) = results(run("evaluate.py", "--model", model, "--test", data))
+    assert {"precision", "recall", "f1", "macro_f1"} <= set(measured) and measured["examples"] == 61
+    (version,) = results(run("export.py", "--model", model, "--threshold", "0.001"))
+    assert version["version"] == str(model / "2")
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The meal was cold.\n")
+    (answer,) = results(run("predict.py", "--model", model, "--input", texts))
+    assert set(answer["labels"]) == {"about", "positive", "negative"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "expected"),
+    [
+        (SAME, (), "nothing to tell apart: all training examples have the label 'x'"),
+        ([{"text": "a", "label": 0.5}], (), "line 1: column 'label' must hold the name or number of a class, not 0.5"),
+        ([{"text": "a", "label": None}], (), "line 1: no value in column 'label'"),
+        ([{"text": None, "label": "x"}], (), "line 1: no value in column 'text'"),
+        ([{"text": "a", "label": ["x"]}], (), "Are there several? Then set multi_label"),
+        ([{"text": "a", "label": "x"}], ("--multi-label", "--class-weights", "balanced"), "class_weights are for"),
+        ([{"text": "a", "label": "x"}], ("--tokenizer", "characters", "--vectors", "v.txt"), "vectors are of words"),
+        ([{"text": "a", "label": "x"}], ("--pools", "max", "max"), "pools must be at least one, none twice"),
+        (SAME, ("--init-from", "nowhere"), "There is no folder nowhere"),
+    ],
+)
+def test_bad_input_gives_one_clear_line(
+    run: Script, tmp_path: Path, rows: list[dict[str, Any]], flags: tuple[str, ...], expected: str
+) -> None:
+    data = write(tmp_path / "data.jsonl", rows)
+    output = tmp_path / "model"
+    assert expected in complaint(run("train_classifier.py", "--train", data, "--output", output, *TINY, *flags))
+    assert not (output / "model").exists()
