@@ -42,7 +42,7 @@ quickstart: $(STAMP)
 	$(RUN) pipelines/quickstart.py
 
 test: $(STAMP)
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
 lint: $(STAMP)
 	$(RUN) -m ruff check $(wildcard $(SOURCES))
