@@ -29,8 +29,9 @@ import tensorflow as tf
 
 from benchmarks import measuring, peers
 from nlp_rnn import corpora, export, families, optimization
-from nlp_rnn.config import BatchConfig, DataConfig, TaggerConfig, TaggerTrainingConfig
+from nlp_rnn.config import BatchConfig, DataConfig
 from nlp_rnn.jobs import TaggerRun
+from nlp_rnn.model_config import TaggerConfig, TaggerTrainingConfig
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.tasks.tagging import TaggingTask
 from nlp_rnn.words import SHAPES

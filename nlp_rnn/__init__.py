@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nlp_rnn import layers as layers
     from nlp_rnn.clients import GrpcClient, RestClient, ServingError
-    from nlp_rnn.config import (
-        BatchConfig,
-        ConfigError,
-        DataConfig,
-        SearchConfig,
-        TaggerConfig,
-        TaggerTrainingConfig,
-        TextConfig,
-        TranslatorConfig,
-        TranslatorTrainingConfig,
-        WordsConfig,
-    )
+    from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
     from nlp_rnn.evaluation import evaluate
     from nlp_rnn.explanations import write_explanations
     from nlp_rnn.export import export_model
@@ -40,7 +29,17 @@ if TYPE_CHECKING:
         TranslatorRun,
         VerifyRun,
     )
-    from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
+    from nlp_rnn.model_config import (
+        ClassifierConfig,
+        ClassifierTrainingConfig,
+        ReadingConfig,
+        SearchConfig,
+        TaggerConfig,
+        TaggerTrainingConfig,
+        TranslatorConfig,
+        TranslatorTrainingConfig,
+        WordsConfig,
+    )
     from nlp_rnn.plots import attention_heat_map
     from nlp_rnn.runs import train
     from nlp_rnn.server_files import write_models_config
@@ -102,19 +101,19 @@ _MODULE_OF = {
     "Predictor": "serving",
     "ReadingConfig": "model_config",
     "RestClient": "clients",
-    "SearchConfig": "config",
+    "SearchConfig": "model_config",
     "ServerConfigRun": "jobs",
     "ServingError": "clients",
     "TUNE_RUNS": "jobs",
-    "TaggerConfig": "config",
+    "TaggerConfig": "model_config",
     "TaggerRun": "jobs",
-    "TaggerTrainingConfig": "config",
+    "TaggerTrainingConfig": "model_config",
     "TextConfig": "config",
-    "TranslatorConfig": "config",
+    "TranslatorConfig": "model_config",
     "TranslatorRun": "jobs",
-    "TranslatorTrainingConfig": "config",
+    "TranslatorTrainingConfig": "model_config",
     "VerifyRun": "jobs",
-    "WordsConfig": "config",
+    "WordsConfig": "model_config",
     "attention_heat_map": "plots",
     "evaluate": "evaluation",
     "export_model": "export",

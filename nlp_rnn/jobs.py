@@ -5,20 +5,18 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nlp_rnn.config import (
-    BatchConfig,
-    ConfigError,
-    DataConfig,
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, require
+from nlp_rnn.model_config import (
+    ClassifierConfig,
+    ClassifierTrainingConfig,
+    ReadingConfig,
     SearchConfig,
     TaggerConfig,
     TaggerTrainingConfig,
-    TextConfig,
     TranslatorConfig,
     TranslatorTrainingConfig,
     WordsConfig,
-    require,
 )
-from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,18 +19,16 @@ import keras
 import numpy as np
 
 from nlp_rnn import runs, samples
-from nlp_rnn.config import (
-    BatchConfig,
-    DataConfig,
+from nlp_rnn.config import BatchConfig, DataConfig, TextConfig
+from nlp_rnn.families import Run
+from nlp_rnn.jobs import TaggerRun, TranslatorRun
+from nlp_rnn.model_config import (
     TaggerConfig,
     TaggerTrainingConfig,
-    TextConfig,
     TranslatorConfig,
     TranslatorTrainingConfig,
     WordsConfig,
 )
-from nlp_rnn.families import Run
-from nlp_rnn.jobs import TaggerRun, TranslatorRun
 
 TRAINING: dict[str, Any] = {
     "epochs": 2, "learning_rate": 0.01, "warmup_steps": 2, "deterministic": True, "checkpoint_steps": 3,

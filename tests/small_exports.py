@@ -9,9 +9,10 @@ import numpy as np
 import tagger_cases
 
 from nlp_rnn import export, store, text, vocabularies
-from nlp_rnn.config import SearchConfig, TextConfig, TranslatorConfig
+from nlp_rnn.config import TextConfig
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.model_config import SearchConfig, TranslatorConfig
 
 SOURCES = ("abc", "hgfedcba", "cab a", "dead beef")
 

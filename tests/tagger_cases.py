@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn import families, tags
-from nlp_rnn.config import TaggerConfig, WordsConfig
 from nlp_rnn.families import TaggingText
 from nlp_rnn.jobs import TaggerRun
+from nlp_rnn.model_config import TaggerConfig, WordsConfig
 from nlp_rnn.models.tagger import Tagger
 from nlp_rnn.reading import WordReader
 from nlp_rnn.words import WordFeatures

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from nlp_rnn.command_line import parse, print_json, run
-from nlp_rnn.config import ConfigError, SearchConfig
+from nlp_rnn.config import ConfigError
 from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.model_config import SearchConfig
 
 
 @dataclass(frozen=True, kw_only=True)

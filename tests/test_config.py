@@ -2,15 +2,11 @@ import dataclasses
 
 import pytest
 
-from nlp_rnn.config import (
-    BatchConfig,
-    ConfigError,
-    DataConfig,
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, TrainingConfig
+from nlp_rnn.model_config import (
     SearchConfig,
     TaggerConfig,
     TaggerTrainingConfig,
-    TextConfig,
-    TrainingConfig,
     TranslatorConfig,
     TranslatorTrainingConfig,
     WordsConfig,

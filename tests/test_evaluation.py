@@ -8,11 +8,12 @@ import sacrebleu
 import tensorflow as tf
 
 from nlp_rnn import store
-from nlp_rnn.config import ConfigError, DataConfig, TextConfig, TranslatorConfig
+from nlp_rnn.config import ConfigError, DataConfig, TextConfig
 from nlp_rnn.corpora import DataError
 from nlp_rnn.evaluation import evaluate
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.model_config import TranslatorConfig
 from nlp_rnn.vocabularies import train_tokenizer
 
 SENTENCES = {  # source: (reference, hypothesis)

@@ -14,9 +14,10 @@ import tagger_cases as cases
 import tensorflow as tf
 
 from nlp_rnn import export, folders, store, text
-from nlp_rnn.config import ConfigError, SearchConfig, TextConfig, TranslatorConfig
+from nlp_rnn.config import ConfigError, TextConfig
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import ExportRun, TranslatorRun
+from nlp_rnn.model_config import SearchConfig, TranslatorConfig
 from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.models.translation import TranslationModule
 

@@ -11,7 +11,7 @@ import tagger_cases as cases
 import tensorflow as tf
 
 from nlp_rnn import words
-from nlp_rnn.config import ConfigError, DataConfig, TextConfig, TranslatorConfig
+from nlp_rnn.config import ConfigError, DataConfig, TextConfig
 from nlp_rnn.families import (
     FAMILIES,
     ClassificationText,
@@ -23,7 +23,7 @@ from nlp_rnn.families import (
     family_of,
 )
 from nlp_rnn.jobs import ClassifierRun, TranslatorRun
-from nlp_rnn.model_config import ClassifierConfig
+from nlp_rnn.model_config import ClassifierConfig, TranslatorConfig
 from nlp_rnn.reading import SplitTextReader, TokenizedTextReader, WordReader
 from nlp_rnn.text import CharacterTokenizer, Normalizer
 

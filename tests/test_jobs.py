@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from nlp_rnn.config import ConfigError, DataConfig, SearchConfig, WordsConfig
+from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.jobs import ClassifierRun, EvaluateRun, ExportRun, PredictRun, TaggerRun, TranslatorRun
-from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
+from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig, SearchConfig, WordsConfig
 
 RUNS = (TranslatorRun, TaggerRun, ClassifierRun, EvaluateRun, PredictRun, ExportRun)
 

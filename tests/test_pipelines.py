@@ -20,12 +20,11 @@ import tensorflow as tf
 from pipeline_cases import PIPELINES, Finished, Script, complaint, results, script
 
 from nlp_rnn import samples
-from nlp_rnn.config import (
-    BatchConfig,
+from nlp_rnn.config import BatchConfig, TextConfig
+from nlp_rnn.model_config import (
     SearchConfig,
     TaggerConfig,
     TaggerTrainingConfig,
-    TextConfig,
     TranslatorConfig,
     TranslatorTrainingConfig,
 )

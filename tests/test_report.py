@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from nlp_rnn import report
-from nlp_rnn.config import DataConfig, TaggerConfig
+from nlp_rnn.config import DataConfig
 from nlp_rnn.jobs import TaggerRun, TranslatorRun
 from nlp_rnn.model_card import card
+from nlp_rnn.model_config import TaggerConfig
 from nlp_rnn.reviews import Attention, Findings, Mistake, Review, Slip
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil.example/a.png> \u202eevil & `|` \ud800"

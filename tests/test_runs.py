@@ -19,16 +19,9 @@ import tensorflow as tf
 from tensorflow.python.util import _pywrap_determinism
 
 from nlp_rnn import runs, samples, store
-from nlp_rnn.config import (
-    BatchConfig,
-    ConfigError,
-    DataConfig,
-    SearchConfig,
-    TextConfig,
-    TranslatorConfig,
-    TranslatorTrainingConfig,
-)
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
 from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.model_config import SearchConfig, TranslatorConfig, TranslatorTrainingConfig
 from nlp_rnn.serving import Predictor
 from nlp_rnn.text import EOS
 

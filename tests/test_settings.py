@@ -4,8 +4,9 @@ from typing import Literal
 
 import pytest
 
-from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, SearchConfig
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
 from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.model_config import SearchConfig
 from nlp_rnn.settings import flat_values, from_dict, nearest, to_dict
 
 

@@ -20,9 +20,10 @@ import pytest
 import tensorflow as tf
 
 from nlp_rnn import folders, store, text
-from nlp_rnn.config import ConfigError, TextConfig, TranslatorConfig
+from nlp_rnn.config import ConfigError, TextConfig
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import TranslatorRun
+from nlp_rnn.model_config import TranslatorConfig
 from nlp_rnn.models.translator import Translator
 
 SAMPLES = ({"source": "a bad cab", "target": "ein Taxi"}, {"source": "\ud800 fade", "target": "weiß\nnicht"})

@@ -9,9 +9,10 @@ import pytest
 
 import nlp_rnn
 from nlp_rnn import store
-from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TaggerConfig, TaggerTrainingConfig, WordsConfig
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
 from nlp_rnn.corpora import Corpus, load_split
 from nlp_rnn.jobs import TaggerRun
+from nlp_rnn.model_config import TaggerConfig, TaggerTrainingConfig, WordsConfig
 from nlp_rnn.reviews import Slip
 from nlp_rnn.runs import Trained
 from nlp_rnn.tasks.tagging import TaggingTask

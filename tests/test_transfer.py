@@ -10,11 +10,11 @@ import pytest
 import tagger_cases
 
 from nlp_rnn import families, transfer
-from nlp_rnn.config import ConfigError, TextConfig, TranslatorConfig
+from nlp_rnn.config import ConfigError, TextConfig
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import TranslationText
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
-from nlp_rnn.model_config import ClassifierConfig
+from nlp_rnn.model_config import ClassifierConfig, TranslatorConfig
 from nlp_rnn.store import StoredModel
 from nlp_rnn.tasks.classification import ClassificationTask
 from nlp_rnn.tasks.tagging import TaggingTask

@@ -10,8 +10,9 @@ from pipeline_cases import Script, complaint, results
 
 from nlp_rnn import runs, training, tuning
 from nlp_rnn.command_line import parse
-from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TaggerConfig, TaggerTrainingConfig
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
 from nlp_rnn.jobs import TaggerRun, TuneConfig, TuneTaggerRun
+from nlp_rnn.model_config import TaggerConfig, TaggerTrainingConfig
 
 SPACE = "learning_rate: {low: 1e-3, high: 3e-2, log: true}\nword_size: [4, 6]\n"
 SIZES: dict[str, Any] = {

@@ -30,7 +30,7 @@ class WordEncoder(MaskedLayer):
         shapes: int. Number of word shapes, that of padding included.
         subword_vocabulary_size: int. Pieces whose mean joins a word's features; 0 if none do.
         word_size, shape_size, character_encoder, character_embedding_size, character_size: see
-            `nlp_rnn.config.TaggerConfig`.
+            `nlp_rnn.model_config.TaggerConfig`.
         training_path: how a recurrent character encoder trains, see `LSTM`.
 
     Call arguments:

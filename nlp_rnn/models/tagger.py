@@ -34,7 +34,7 @@ class Tagger(keras.Model):
         word_vocabulary_size, vector_vocabulary_size, vector_size, character_vocabulary_size, shapes,
         subword_vocabulary_size: see `nlp_rnn.layers.words.WordEncoder`.
         head, cell, word_size, shape_size, character_encoder, character_embedding_size, character_size,
-        encoder_size, encoder_layers, residual, dropout: see `nlp_rnn.config.TaggerConfig`.
+        encoder_size, encoder_layers, residual, dropout: see `nlp_rnn.model_config.TaggerConfig`.
         training_path: how recurrent layers train, see `LSTM`.
 
     Call arguments:

@@ -52,7 +52,7 @@ class TranslationModule(tf.Module):
         source_tokenizer: for the text that comes in.
         target_tokenizer: for the translations; the same object if shared.
         beam_size, length_penalty, coverage_penalty, minimum_length,
-        maximum_length, n_best: see `nlp_rnn.config.SearchConfig`. A text has
+        maximum_length, n_best: see `nlp_rnn.model_config.SearchConfig`. A text has
             at most twice as many tokens in translation as in the source, plus
             20, and never more than `maximum_length`.
 

@@ -37,7 +37,7 @@ class Translator(keras.Model):
             (Press and Wolf, 2017).
         embedding_size, cell, encoder_size, encoder_layers, decoder_size,
         decoder_layers, attention_size, residual, dropout: see
-            `nlp_rnn.config.TranslatorConfig`.
+            `nlp_rnn.model_config.TranslatorConfig`.
         training_path: how the encoder's training computes, see `LSTM`.
 
     Call arguments:
