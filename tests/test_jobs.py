@@ -68,7 +68,7 @@ def test_an_export_keeps_the_search_of_the_training_but_for_what_is_given() -> N
 
 def test_an_export_can_change_every_setting_of_the_search() -> None:
     settings = {item.name for item in dataclasses.fields(SearchConfig)}
-    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model", "threshold"}
+    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model", "threshold", "keep"}
 
 
 def test_an_export_whose_settings_contradict_the_training_s_is_refused() -> None:
