@@ -235,7 +235,7 @@ def classification_batches(
         ValueError: `start` is not within the epoch, or plan and data set do
             not belong together.
     """
-    return _labelled(dataset, _remaining(dataset, plan, seed, epoch, start), reader, classes)
+    return _labelled(dataset, _remaining(dataset, plan, seed, epoch, start), reader, reader.cut_in_training, classes)
 
 
 def classification_evaluation_batches(
@@ -255,7 +255,7 @@ def classification_evaluation_batches(
     """
     lengths = measure_texts(dataset, cut=reader.cut).at_most(maximum_length)
     plan = complete_plan(lengths, batching, end_tokens=0)
-    return _labelled(dataset, plan.in_order(), reader, classes)
+    return _labelled(dataset, plan.in_order(), reader, reader.cut, classes)
 
 
 def _remaining(dataset: datasets.Dataset, plan: BatchPlan, seed: int, epoch: int, start: int) -> list[PlannedBatch]:
@@ -303,7 +303,7 @@ def _sentences(dataset: datasets.Dataset, batches: Sequence[PlannedBatch], read_
 
 
 def _labelled(
-    dataset: datasets.Dataset, batches: Sequence[PlannedBatch], reader: TextReader, classes: int
+    dataset: datasets.Dataset, batches: Sequence[PlannedBatch], reader: TextReader, cut_texts: Cut, classes: int
 ) -> tf.data.Dataset:
     columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
 
@@ -311,7 +311,7 @@ def _labelled(
         examples, *lengths = tf.unstack(read["shape"])
         texts = []
         for column, length in zip(columns, lengths, strict=False):
-            cut = reader.cut(read[column])
+            cut = cut_texts(read[column])
             units = cut.to_tensor(shape=tf.stack([examples, length]))
             sizes = tf.minimum(tf.cast(cut.row_lengths(), tf.int32), length)
             mask = tf.sequence_mask(tf.pad(sizes, [[0, examples - tf.size(sizes)]]), length)

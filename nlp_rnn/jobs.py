@@ -110,6 +110,10 @@ class ClassifierRun:
 
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
+        if self.reading.subword_sampling and (self.training.deterministic or self.training.resume):
+            raise ConfigError(
+                "subword_sampling has no seed: neither deterministic nor resume can keep its word with it."
+            )
         if self.data.multi_label and self.training.class_weights == "balanced":
             raise ConfigError("class_weights are for examples with one label: leave them out with multi_label.")
 

@@ -227,6 +227,9 @@ class ReadingConfig:
         lowercase: Read text in lower case; the characters of words keep theirs.
         unicode_normalization: Unicode normal form applied to all text; words are always in NFC.
         subword_model: SentencePiece's algorithm.
+        subword_sampling: If above 0, training texts are cut into subwords at
+            random, the more so the smaller this is; 0.1 to 0.5 are usual.
+            There is no seed to it.
         longest_word: Characters read of a word: of a longer one the first and
             the last half.
         vectors: A file of pre-trained word vectors, in the text format of
@@ -241,6 +244,7 @@ class ReadingConfig:
     lowercase: bool = True
     unicode_normalization: Literal["none", "nfc", "nfkc"] = "nfc"
     subword_model: Literal["unigram", "bpe"] = "unigram"
+    subword_sampling: float = 0.0
     longest_word: int = 24
     vectors: str | None = None
     vector_words: int = 100_000
@@ -251,6 +255,9 @@ class ReadingConfig:
         require(self.longest_word >= 2, "longest_word", self.longest_word, "at least 2")
         require(self.vector_words >= 0, "vector_words", self.vector_words, "at least 0")
         require(self.maximum_length >= 1, "maximum_length", self.maximum_length, "at least 1")
+        require(self.subword_sampling >= 0, "subword_sampling", self.subword_sampling, "at least 0")
+        if self.subword_sampling and (self.tokenizer, self.subword_model) != ("sentencepiece", "unigram"):
+            raise ConfigError("subword_sampling needs the tokenizer sentencepiece with the subword_model unigram.")
         if self.vectors is not None and self.tokenizer != "words":
             raise ConfigError(f"vectors are of words: leave them out, or set tokenizer to words, not {self.tokenizer}.")
 

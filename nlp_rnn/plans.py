@@ -42,6 +42,11 @@ class Lengths:
         """Returns the lengths of texts that are cut after so many tokens."""
         return Lengths(source=np.minimum(self.source, longest), target=np.minimum(self.target, longest))
 
+    def stretched(self, factor: float) -> "Lengths":
+        """Returns the lengths of texts that may turn out longer by this factor, rounded up."""
+        source, target = (np.ceil(factor * lengths).astype(np.int32) for lengths in (self.source, self.target))
+        return Lengths(source=source, target=target)
+
 
 class Shape(NamedTuple):
     """The shape of a batch; lengths include EOS and padding."""

@@ -8,7 +8,7 @@ import abc
 import tensorflow as tf
 
 from nlp_rnn.splitting import split_words
-from nlp_rnn.text import PAD, Tokenizer
+from nlp_rnn.text import PAD, SentencePieceTokenizer, Tokenizer
 from nlp_rnn.words import WordFeatures
 
 Inputs = dict[str, tf.Tensor]
@@ -45,6 +45,10 @@ class TextReader(tf.Module, abc.ABC):
     @abc.abstractmethod
     def cut(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Returns the units of texts, string (b,), as (b, None) of strings or of numbers."""
+
+    def cut_in_training(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """Returns the units of training texts: those of `cut`, unless a reader draws them at random."""
+        return self.cut(text)
 
     @abc.abstractmethod
     def inputs(self, units: tf.Tensor) -> Inputs:
@@ -91,14 +95,22 @@ class TokenizedTextReader(TextReader):
 
     Args:
         tokenizer: Cuts and numbers texts.
+        sampling: If above 0, training texts are cut at random, see
+            `SentencePieceTokenizer.sample`; for that tokenizer alone.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, *, sampling: float = 0.0):
         super().__init__()
         self.tokenizer = tokenizer
+        self.sampling = sampling
 
     def cut(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
         return tf.cast(self.tokenizer.tokenize(text), tf.int32)
+
+    def cut_in_training(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
+        if self.sampling and isinstance(self.tokenizer, SentencePieceTokenizer):
+            return tf.cast(self.tokenizer.sample(text, alpha=self.sampling), tf.int32)
+        return self.cut(text)
 
     def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
         return {"tokens": units}

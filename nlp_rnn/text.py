@@ -7,6 +7,7 @@ vocabulary is in `vocabularies`.
 """
 
 import abc
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -189,6 +190,18 @@ class SentencePieceTokenizer(Tokenizer):
     def tokenize(self, text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
         text = self.normalize(text)
         return self._processor.tokenize(tf.where(text == "", text, " " + text))
+
+    def sample(self, text: tf.Tensor, *, alpha: float) -> tf.RaggedTensor:
+        """Cuts string[b] at random into int32 ids (b, None), likely pieces more often; there is no seed to it.
+
+        Args:
+            text: As for `tokenize`.
+            alpha: Above 0. The smaller, the more all ways to cut are alike (Kudo, 2018. arXiv:1804.10959).
+        """
+        text = self.normalize(text)
+        sampler = copy.copy(self._processor)
+        sampler.nbest_size, sampler.alpha = -1, alpha
+        return sampler.tokenize(tf.where(text == "", text, " " + text))
 
     def detokenize(self, tokens: tf.RaggedTensor) -> tf.Tensor:  # noqa: D102
         text = self._processor.detokenize(self._ordinary(tokens))

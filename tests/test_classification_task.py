@@ -81,6 +81,25 @@ def test_text_need_not_be_read_in_words(tokenizer: str) -> None:
     assert set(batch["texts"][0]) == {"tokens", "mask"}
 
 
+def test_subwords_are_drawn_anew_each_epoch_but_not_to_evaluate() -> None:
+    reading = ReadingConfig(tokenizer="sentencepiece", vocabulary_size=40, subword_sampling=0.1)
+    task = prepare(reading=reading)
+    training, tokenizer = task.set_up(), task.text.reader.tokenizer
+    drawn = set()
+    for epoch in range(8):
+        (batch,) = training.epoch_batches(epoch, 0)
+        row = int(np.flatnonzero(batch["rows"].numpy() == 4)[0])
+        text = batch["texts"][0]
+        tokens = text["tokens"][row][text["mask"][row]].numpy()
+        assert tokenizer.detokenize(tf.RaggedTensor.from_tensor([tokens])).numpy() == [b"very good indeed"]
+        drawn.add(tuple(tokens.tolist()))
+    assert len(drawn) > 1
+    assert (
+        task.text.reader.cut(tf.constant(["very good indeed"])).to_list()
+        == tokenizer.tokenize(tf.constant(["very good indeed"])).to_list()
+    )
+
+
 def test_several_labels_or_none_are_learned() -> None:
     task = prepare([["x", "y"], [], ["y"], ["x"], ["x"], ["y"]], data=DataConfig(multi_label=True))
     (batch,) = task.set_up().epoch_batches(0, 0)

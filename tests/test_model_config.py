@@ -25,6 +25,8 @@ NAN = float("nan")
         (ReadingConfig, {"maximum_length": 0}, "maximum_length must be at least 1"),
         (ReadingConfig, {"vectors": "v", "tokenizer": "sentencepiece"}, "vectors are of words: .*not sentencepiece"),
         (ReadingConfig, {"vectors": "v", "tokenizer": "characters"}, "vectors are of words: .*not characters"),
+        (ReadingConfig, {"subword_sampling": -0.1}, "subword_sampling must be at least 0"),
+        (ReadingConfig, {"subword_sampling": 0.1}, "subword_sampling needs the tokenizer sentencepiece"),
         (ClassifierConfig, {"embedding_size": 0}, "embedding_size must be at least 1"),
         (ClassifierConfig, {"shape_size": -1}, "shape_size must be at least 0"),
         (ClassifierConfig, {"character_embedding_size": 0}, "character_embedding_size must be at least 1"),

@@ -35,6 +35,8 @@ from nlp_rnn.words import learn_features
 _log = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 1000
+# Cut at random, a text has more pieces than in its likeliest form; what is longer still is cut off.
+_ROOM_TO_SAMPLE = 1.5
 _MISTAKES = 10  # shown in a review
 
 
@@ -106,6 +108,8 @@ class ClassificationTask:
         lengths = self._lengths
         if cut := int(np.sum(np.maximum(lengths.source, lengths.target) > longest)):
             _log.warning("%d of %d training texts are cut after %d tokens.", cut, len(self.numbered), longest)
+        if self.run.reading.subword_sampling:
+            lengths = lengths.stretched(_ROOM_TO_SAMPLE)
         settings = dataclasses.replace(self.run.batching, longest_example=longest)
         plan = BatchPlan(lengths=lengths.at_most(longest), batching=settings, end_tokens=0)
         _log.info(
@@ -330,7 +334,9 @@ def _reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextReader
             lowercase=settings.lowercase,
             unicode_normalization=settings.unicode_normalization,
         )
-        return TokenizedTextReader(train_tokenizer(_texts(train_set), pieces)), [], np.zeros((0, 0), np.float32)
+        tokenizer = train_tokenizer(_texts(train_set), pieces)
+        reader = TokenizedTextReader(tokenizer, sampling=settings.subword_sampling)
+        return reader, [], np.zeros((0, 0), np.float32)
     sentences = list(_words(train_set, lambda text: split_words(text).tokens))
     words, matrix = vectors_of(
         (word for sentence in sentences for word in sentence),
