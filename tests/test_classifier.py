@@ -99,6 +99,13 @@ def test_every_weight_learns_in_every_precision(precision: str) -> None:
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, variable.path
 
 
+def test_members_share_the_vectors_that_do_not_change() -> None:
+    network = cases.network(cases.text(vector_size=3), members=3)
+    tables = [member.embedding.vectors for member in network.members]
+    assert tables[0] is tables[1] is tables[2]
+    assert sum("vectors" in weight.path for weight in network.weights) == 1
+
+
 def test_a_network_is_rebuilt_from_its_arguments() -> None:
     side = cases.text()
     network, texts = cases.network(side, members=2), cases.read(side, cases.TEXTS)

@@ -31,6 +31,7 @@ class WordEncoder(MaskedLayer):
         subword_vocabulary_size: int. Pieces whose mean joins a word's features; 0 if none do.
         word_size, shape_size, character_encoder, character_embedding_size, character_size: see
             `nlp_rnn.model_config.TaggerConfig`.
+        vectors: the pre-trained vectors of another one, to share.
         training_path: how a recurrent character encoder trains, see `LSTM`.
 
     Call arguments:
@@ -64,6 +65,7 @@ class WordEncoder(MaskedLayer):
         character_encoder: CharacterEncoder,
         character_embedding_size: int,
         character_size: int,
+        vectors: keras.layers.Embedding | None = None,
         training_path: Path = "portable",
         **options: Any,
     ):
@@ -76,7 +78,9 @@ class WordEncoder(MaskedLayer):
         if shape_size:
             self.shape_embedding = _embedding(shapes, shape_size, "shape_embedding", policy)
         if vector_size:
-            self.vectors = _embedding(vector_vocabulary_size, vector_size, "vectors", policy, trainable=False)
+            self.vectors = vectors or _embedding(
+                vector_vocabulary_size, vector_size, "vectors", policy, trainable=False
+            )
         if subword_vocabulary_size:
             self.subword_embedding = _embedding(subword_vocabulary_size, word_size, "subword_embedding", policy)
             self.width += word_size

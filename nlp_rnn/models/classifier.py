@@ -44,6 +44,7 @@ class ClassifierMember(keras.layers.Layer):
         embedding: arguments of `WordEncoder`, or of `TokenEmbedding`.
         cell, encoder_size, encoder_layers, residual, pools, attention_size, dropout: see
             `nlp_rnn.model_config.ClassifierConfig`.
+        vectors: pre-trained vectors that members share, see `WordEncoder`.
         training_path: how recurrent layers train, see `LSTM`.
 
     Reference:
@@ -63,6 +64,7 @@ class ClassifierMember(keras.layers.Layer):
         pools: Sequence[Pool],
         attention_size: int,
         dropout: float,
+        vectors: keras.layers.Embedding | None = None,
         training_path: Path = "portable",
         **options: Any,
     ):
@@ -71,7 +73,7 @@ class ClassifierMember(keras.layers.Layer):
         if "embedding_size" in embedding:
             self.embedding: Any = TokenEmbedding(**embedding, dtype=policy)
         else:
-            self.embedding = WordEncoder(**embedding, training_path=training_path, dtype=policy)
+            self.embedding = WordEncoder(**embedding, vectors=vectors, training_path=training_path, dtype=policy)
         self.encoder = RecurrentEncoder(
             units=encoder_size, layers=encoder_layers, cell=cell, residual=residual, dropout=dropout,
             training_path=training_path, dtype=policy,
@@ -188,10 +190,15 @@ class Classifier(keras.Model):
         }  # fmt: skip
         policy = self.dtype_policy
         self.multi_label = multi_label
-        self.members = [
-            ClassifierMember(classes=classes, texts=texts, training_path=training_path, dtype=policy, **member)
-            for _ in range(members)
-        ]
+        self.members: list[ClassifierMember] = []
+        for _ in range(members):
+            # They do not change, and are most of a classifier's size: one copy does for all members.
+            vectors = getattr(self.members[0].embedding, "vectors", None) if self.members else None
+            self.members.append(
+                ClassifierMember(
+                    classes=classes, texts=texts, vectors=vectors, training_path=training_path, dtype=policy, **member
+                )
+            )
         self.linear = None
         if ngrams:
             self.linear = LinearMember(
