@@ -104,7 +104,7 @@ JOBS = [
             training=ClassifierTrainingConfig(epochs=6, learning_rate=1e-2, warmup_steps=20, word_dropout=0.0),
         ),
         metric="accuracy",
-        text="My brother called the garden dreary, but I thought it was far from neglected.",
+        text="Everybody called the garden dreary, but the path of the garden was far from neglected.",
         show=show_label,
     ),
 ]

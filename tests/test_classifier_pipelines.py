@@ -142,5 +142,6 @@ def test_bad_input_gives_one_clear_line(
 ) -> None:
     data = write(tmp_path / "data.jsonl", rows)
     output = tmp_path / "model"
-    assert expected in complaint(run("train_classifier.py", "--train", data, "--output", output, *TINY, *flags))
+    files = ("--train", data, "--validation", data, "--output", output)
+    assert expected in complaint(run("train_classifier.py", *files, *TINY, *flags))
     assert not (output / "model").exists()

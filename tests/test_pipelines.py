@@ -22,6 +22,8 @@ from pipeline_cases import PIPELINES, Finished, Script, complaint, results, scri
 from nlp_rnn import samples
 from nlp_rnn.config import BatchConfig, TextConfig
 from nlp_rnn.model_config import (
+    ClassifierConfig,
+    ClassifierTrainingConfig,
     SearchConfig,
     TaggerConfig,
     TaggerTrainingConfig,
@@ -255,20 +257,24 @@ def test_the_quickstart_s_table(quickstart: ModuleType) -> None:
 
 
 def test_the_quickstart_asks_for_what_no_model_has_seen(quickstart: ModuleType) -> None:
-    translation, tagging = quickstart.JOBS
+    translation, tagging, sentiment = quickstart.JOBS
     corpus = samples.load("translation")
     assert translation.text not in {row["source"] for rows in corpus.values() for row in rows}
     # But the model knows each word of it.
     assert set(translation.text.split()) <= {word for text in corpus["train"]["source"] for word in text.split()}
     sentences = {"".join(row["tokens"]) for rows in samples.load("tagging").values() for row in rows}
     assert tagging.text.replace(" ", "") not in sentences
+    opinions = samples.load("sentiment")
+    assert sentiment.text not in {text for rows in opinions.values() for text in rows["text"]}
+    known = {word.strip(",.") for text in opinions["train"]["text"] for word in text.split()}
+    assert {word.strip(",.") for word in sentiment.text.split()} <= known
 
 
 def test_the_quickstart_shows_each_model(
     quickstart: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With smaller models, trained less."""
-    translation, tagging = quickstart.JOBS
+    translation, tagging, sentiment = quickstart.JOBS
     folder = tmp_path / "quick"
     translator = replace(
         translation.run,
@@ -286,12 +292,25 @@ def test_the_quickstart_shows_each_model(
         model=TaggerConfig(word_size=8, character_encoder="none", encoder_size=8, encoder_layers=1),
         training=TaggerTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
     )
-    monkeypatch.setattr(quickstart, "JOBS", [replace(translation, run=translator), replace(tagging, run=tagger)])
+    classifier = replace(
+        sentiment.run,
+        output=str(folder / "sentiment"),
+        batching=BatchConfig(batch_size=200, bucket_width=32),
+        model=ClassifierConfig(embedding_size=8, encoder_size=8, attention_size=4, ngrams=0),
+        training=ClassifierTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
+    )
+    runs = (translator, tagger, classifier)
+    jobs = [replace(job, run=run) for job, run in zip(quickstart.JOBS, runs, strict=True)]
+    monkeypatch.setattr(quickstart, "JOBS", jobs)
     quickstart.main()
-    headings, *rows, empty, answer, picture, _, entities = capsys.readouterr().out.splitlines()
+    headings, *rows, empty, answer, picture, _, entities, _, judged, page = capsys.readouterr().out.splitlines()
     assert headings.split() == ["sample", "metric", "seconds", "SavedModel"]
-    assert [row.split()[:2] for row in rows] == [["sample:translation", "bleu"], ["sample:tagging", "f1"]]
-    for row, name in zip(rows, ("translation", "tagging"), strict=True):
+    assert [row.split()[:2] for row in rows] == [
+        ["sample:translation", "bleu"],
+        ["sample:tagging", "f1"],
+        ["sample:sentiment", "accuracy"],
+    ]
+    for row, name in zip(rows, ("translation", "tagging", "sentiment"), strict=True):
         _, _, figure, seconds, version = row.split()
         assert 0 <= float(figure) <= 100
         assert float(seconds) > 0
@@ -299,6 +318,8 @@ def test_the_quickstart_shows_each_model(
         assert (folder / name / "1" / "saved_model.pb").is_file()
     assert (empty, answer.partition(" -> ")[0]) == ("", translation.text)
     assert entities.startswith(f"{tagging.text} ->")
+    assert judged.startswith(f"{sentiment.text} ->")
+    assert Path(page.removeprefix("What that leans on: ")).read_text("utf-8").count("<section>") == 1
     drawn = Path(picture.removeprefix("Its attention: "))
     assert drawn == folder / "translation.png"
     assert drawn.read_bytes().startswith(b"\x89PNG")

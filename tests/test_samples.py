@@ -134,6 +134,6 @@ def test_the_ambiguous_words_are_ambiguous_in_training(tagging):
 
 
 def test_an_unknown_name_is_refused():
-    assert samples.names() == ("translation", "tagging")
+    assert samples.names() == ("translation", "sentiment", "tagging")
     with pytest.raises(KeyError, match="poetry"):
         samples.load("poetry")
