@@ -5,6 +5,7 @@ all there is to know to build the network.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -143,6 +144,8 @@ class ClassificationText:
             labels, temperature = tuple(described["labels"]), float(described["temperature"])
             vector_size = int(described["vector_size"])
             characters, shapes = bool(described["characters"]), bool(described["shapes"])
+            if not 0 < temperature < math.inf:
+                raise ValueError(f"a temperature of {temperature}")
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{folder / _LABELS} is broken ({error!r}): copy it again, or train again.") from error
         reader: TextReader

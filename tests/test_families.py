@@ -198,6 +198,15 @@ def test_labels_that_cannot_be_read_say_so(tmp_path: Path, content: str | bytes)
         ClassificationText.load(tmp_path)
 
 
+@pytest.mark.parametrize("temperature", ["0", "-1", "NaN", "Infinity"])
+def test_a_temperature_that_cannot_be_divided_by_is_refused(tmp_path: Path, temperature: str) -> None:
+    classification_text(temperature=1.25).save(tmp_path)
+    path = tmp_path / "labels.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("1.25", temperature), encoding="utf-8")
+    with pytest.raises(ConfigError, match="labels.json is broken .*temperature"):
+        ClassificationText.load(tmp_path)
+
+
 @pytest.mark.parametrize(("kind", "name"), [("words", "labels.json"), ("characters", "tokenizer")])
 def test_half_a_classifier_is_not_loaded(tmp_path: Path, kind: str, name: str) -> None:
     classification_text(kind=kind).save(tmp_path)
