@@ -136,7 +136,7 @@ def _stock(task: Any, batches: list[Any]) -> Callable[[], None]:
     energies = keras.layers.Dense(1)(keras.layers.Dense(sizes.attention_size, activation="tanh")(values))
     weights = keras.layers.Softmax(axis=1)(energies, mask=keras.ops.expand_dims(mask, -1))
     pooled = [keras.layers.GlobalMaxPooling1D()(values), keras.ops.sum(weights * values, axis=1)]
-    dropped = keras.layers.Dropout(sizes.dropout)(keras.ops.concatenate(pooled))
+    dropped = keras.layers.Dropout(sizes.dropout)(keras.ops.concatenate(pooled, axis=-1))
     model = keras.Model(words, keras.layers.Dense(len(task.text.labels), activation="softmax")(dropped))
     model.compile(
         optimizer=keras.optimizers.Adam(settings.learning_rate, global_clipnorm=settings.clip_norm),
