@@ -169,6 +169,7 @@ def load_corpus(run: Run) -> corpora.Corpus:
 
 def prepare(run: Run, corpus: corpora.Corpus) -> Task:
     """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
+    hardware.keep_freed_memory()
     run = _resolved(run)
     base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):

@@ -1,5 +1,8 @@
 """The choice of the precision, from descriptions of machines: one has only one machine at hand."""
 
+import subprocess
+import sys
+
 import pytest
 
 from nlp_rnn import hardware
@@ -48,3 +51,31 @@ def test_this_machine_has_a_fastest_precision() -> None:
     precision, reason = hardware.fastest_precision()
     assert precision in ("float32", "mixed_bfloat16", "mixed_float16")
     assert reason
+
+
+PAGES = """
+import resource, sys
+import numpy as np
+from nlp_rnn import hardware
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for size in (3_000_000, 40_000_000, 90_000_000):
+        np.empty(size, np.uint8)[::4096] = 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+assert hardware.keep_freed_memory()
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of glibc")
+def test_memory_that_was_freed_is_not_fetched_from_the_system_again() -> None:
+    ran = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True)
+    before, after = map(int, ran.stdout.split())
+    # Blocks of 133 million bytes: 32,000 pages of 4 KiB, or 60 of 2 MiB where the system gives huge ones.
+    assert before >= 60
+    assert after <= 5
