@@ -57,7 +57,7 @@ bench: $(STAMP)
 	$(RUN) -m benchmarks $(ONLY)
 
 soak: $(STAMP)
-	test -d saved_models/quickstart/tagging || $(RUN) pipelines/quickstart.py
+	test -d saved_models/quickstart/sentiment || $(RUN) pipelines/quickstart.py
 	$(RUN) -m benchmarks.soak --requests $(REQUESTS)
 
 # tensorflow-text asks for a package called tensorflow; the one for CPUs alone is called otherwise.

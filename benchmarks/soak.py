@@ -32,7 +32,7 @@ from nlp_rnn.answers import Classification, Tagging
 from nlp_rnn.clients import GrpcClient, RestClient
 from nlp_rnn.serving import Predictor
 
-QUICKSTART = [Path("saved_models/quickstart") / name for name in ("translation", "tagging")]
+QUICKSTART = [Path("saved_models/quickstart") / name for name in ("translation", "tagging", "sentiment")]
 STUB = measuring.ROOT / "tests" / "serving_stub.py"
 TEXTS = 200  # of each model; requests draw from them
 LONGEST_TEXT = 200  # words

@@ -21,8 +21,10 @@ import numpy as np
 from nlp_rnn import runs, samples
 from nlp_rnn.config import BatchConfig, DataConfig, TextConfig
 from nlp_rnn.families import Run
-from nlp_rnn.jobs import TaggerRun, TranslatorRun
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
 from nlp_rnn.model_config import (
+    ClassifierConfig,
+    ClassifierTrainingConfig,
     TaggerConfig,
     TaggerTrainingConfig,
     TranslatorConfig,
@@ -50,6 +52,9 @@ def write_data(folder: Path) -> None:
     rows = [json.dumps({"tokens": row["tokens"], "tags": row["tags"]}) + "\n" for row in sentences]
     (folder / "train.jsonl").write_text("".join(rows), encoding="utf-8")
     (folder / "validation.jsonl").write_text("".join(rows[:16]), encoding="utf-8")
+    opinions = [json.dumps(row) + "\n" for row in list(samples.load("sentiment")["train"])[:128]]
+    (folder / "train.opinions").write_text("".join(opinions), encoding="utf-8")
+    (folder / "validation.opinions").write_text("".join(opinions[:16]), encoding="utf-8")
 
 
 def a_run(folder: Path, family: str, name: str, *, resume: bool, **changes: Any) -> Run:
@@ -64,6 +69,15 @@ def a_run(folder: Path, family: str, name: str, *, resume: bool, **changes: Any)
             batching=BATCHING,
             model=TranslatorConfig(embedding_size=8, encoder_size=8, decoder_size=8, attention_size=8, dropout=0.2),
             training=TranslatorTrainingConfig(**training, scheduled_sampling="linear", scheduled_sampling_steps=20),
+        )
+    if family == "classifier":
+        train, validation = ((str(folder / f"{part}.opinions"),) for part in PARTS)
+        return ClassifierRun(
+            output=output,
+            data=DataConfig(train=train, validation=validation, format="jsonl"),
+            batching=BATCHING,
+            model=ClassifierConfig(embedding_size=8, encoder_size=8, encoder_layers=1, members=2, ngram_buckets=256, dropout=0.2),
+            training=ClassifierTrainingConfig(**training, word_dropout=0.1),
         )
     sizes = {"word_size": 8, "shape_size": 4, "character_embedding_size": 4, "character_size": 8, "encoder_size": 8}
     return TaggerRun(
