@@ -76,7 +76,7 @@ def a_run(folder: Path, family: str, name: str, *, resume: bool, **changes: Any)
             output=output,
             data=DataConfig(train=train, validation=validation, format="jsonl"),
             batching=BATCHING,
-            model=ClassifierConfig(embedding_size=8, encoder_size=8, encoder_layers=1, members=2, ngram_buckets=256, dropout=0.2),
+            model=ClassifierConfig(embedding_size=8, encoder_size=8, members=2, ngram_buckets=256, dropout=0.2),
             training=ClassifierTrainingConfig(**training, word_dropout=0.1),
         )
     sizes = {"word_size": 8, "shape_size": 4, "character_embedding_size": 4, "character_size": 8, "encoder_size": 8}
