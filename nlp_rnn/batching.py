@@ -1,31 +1,27 @@
 """Batches of text, padded and masked, for training and for evaluation.
 
 A `BatchPlan` says which rows are in a batch and how far it is padded; here its
-texts are read and encoded. They stay in their Arrow file until their batch is
-due. Python stands at the source of the pipelines only.
+texts are read and encoded.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute
 import tensorflow as tf
 
 from nlp_rnn.config import BatchConfig
+from nlp_rnn.examples import Batch, Examples, Planned, encoded
 from nlp_rnn.plans import BatchPlan, Lengths, PlannedBatch, Shape, complete_plan
 from nlp_rnn.reading import TextReader
 from nlp_rnn.text import EOS, PAD, Tokenizer
 
 _ROWS_AT_ONCE = 1000
-_TOKENIZING_THREADS = 2
-_BATCHES_AHEAD = 4
 # What is computed for each distinct word is compiled for multiples of so many words, and characters or pieces of one.
 _DISTINCT_WORDS, _CHARACTERS = 128, 8
 
-Batch = dict[str, tf.Tensor]
 ReadWords = Callable[[tf.Tensor], Batch]
 """Turns words, string (batch, time), "" at padding, into a network's inputs."""
 Cut = Callable[[tf.Tensor], tf.RaggedTensor]
@@ -78,7 +74,11 @@ def translation_batches(
         ValueError: `start` is not within the epoch, or plan and data set do
             not belong together.
     """
-    return _pairs(dataset, _remaining(dataset, plan, seed, epoch, start), source_tokenizer, target_tokenizer)
+    return encoded_pairs(
+        _remaining(dataset, plan, seed, epoch, start),
+        source_tokenizer=source_tokenizer,
+        target_tokenizer=target_tokenizer,
+    )
 
 
 def evaluation_batches(
@@ -100,8 +100,8 @@ def evaluation_batches(
         ValueError: there are no rows.
     """
     lengths = measure(dataset, source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer)
-    plan = complete_plan(lengths, batching)
-    return _pairs(dataset, plan.in_order(), source_tokenizer, target_tokenizer)
+    planned = Planned(dataset, complete_plan(lengths, batching).in_order())
+    return encoded_pairs(planned, source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer)
 
 
 def source_batches(
@@ -133,7 +133,7 @@ def source_batches(
         source, mask = _padded(tokens, read["shape"][0], read["shape"][1])
         return {"rows": read["rows"], "source": source, "source_mask": mask}
 
-    return _encoded(dataset, ["source"], plan.in_order(), encode)
+    return encoded(Planned(dataset, plan.in_order()), ["source"], encode)
 
 
 def measure_sentences(dataset: datasets.Dataset) -> Lengths:
@@ -170,7 +170,7 @@ def tagging_batches(
         ValueError: `start` is not within the epoch, or plan and data set do
             not belong together.
     """
-    return _sentences(dataset, _remaining(dataset, plan, seed, epoch, start), read_words)
+    return encoded_sentences(_remaining(dataset, plan, seed, epoch, start), read_words=read_words)
 
 
 def tagging_evaluation_batches(
@@ -188,7 +188,7 @@ def tagging_evaluation_batches(
         ValueError: there are no rows.
     """
     plan = complete_plan(measure_sentences(dataset), batching, end_tokens=0)
-    return _sentences(dataset, plan.in_order(), read_words)
+    return encoded_sentences(Planned(dataset, plan.in_order()), read_words=read_words)
 
 
 def measure_texts(dataset: datasets.Dataset, *, cut: Cut) -> Lengths:
@@ -235,7 +235,7 @@ def classification_batches(
         ValueError: `start` is not within the epoch, or plan and data set do
             not belong together.
     """
-    return _labelled(dataset, _remaining(dataset, plan, seed, epoch, start), reader, reader.cut_in_training, classes)
+    return encoded_texts(_remaining(dataset, plan, seed, epoch, start), reader=reader, classes=classes)
 
 
 def classification_evaluation_batches(
@@ -255,73 +255,78 @@ def classification_evaluation_batches(
     """
     lengths = measure_texts(dataset, cut=reader.cut).at_most(maximum_length)
     plan = complete_plan(lengths, batching, end_tokens=0)
-    return _labelled(dataset, plan.in_order(), reader, reader.cut, classes)
+    return _labelled(Planned(dataset, plan.in_order()), reader, reader.cut, classes)
 
 
-def _remaining(dataset: datasets.Dataset, plan: BatchPlan, seed: int, epoch: int, start: int) -> list[PlannedBatch]:
+def _remaining(dataset: datasets.Dataset, plan: BatchPlan, seed: int, epoch: int, start: int) -> Planned:
     if plan.rows_in_corpus != len(dataset):
         raise ValueError(f"The plan is for {plan.rows_in_corpus} rows, not for {len(dataset)}: measure them again.")
     batches = plan.shuffled(seed=seed, epoch=epoch)
     if not 0 <= start <= len(batches):
         raise ValueError(f"start must lie between 0 and the {len(batches)} batches of an epoch, not at {start}.")
-    return batches[start:]
+    return Planned(dataset, batches[start:])
 
 
 def _count(dataset: datasets.Dataset, column: str, cut: Cut) -> np.ndarray:
     """Returns the tokens of each row's text, int32 (rows,)."""
     rows = np.array_split(np.arange(len(dataset)), -(-len(dataset) // _ROWS_AT_ONCE) or 1)
     chunks = [PlannedBatch(part, Shape(len(part), 0, 0)) for part in rows]
-    counts = _encoded(dataset, [column], chunks, lambda read: cut(read[column]).row_lengths())
+    counts = encoded(Planned(dataset, chunks), [column], lambda read: cut(read[column]).row_lengths())
     return np.concatenate(list(counts.as_numpy_iterator())).astype(np.int32)
 
 
-def _pairs(
-    dataset: datasets.Dataset, batches: Sequence[PlannedBatch], source_tokenizer: Tokenizer, target_tokenizer: Tokenizer
-) -> tf.data.Dataset:
+def encoded_pairs(examples: Examples, *, source_tokenizer: Tokenizer, target_tokenizer: Tokenizer) -> tf.data.Dataset:
+    """Returns batches of pairs; see `translation_batches`."""
+
     def encode(read: Batch) -> Batch:
-        examples, source_length, target_length = tf.unstack(read["shape"])
-        source, source_mask = _padded(source_tokenizer.tokenize(read["source"]), examples, source_length)
-        target, target_mask = _padded(target_tokenizer.tokenize(read["target"]), examples, target_length)
+        count, source_length, target_length = tf.unstack(read["shape"])
+        source, source_mask = _padded(source_tokenizer.tokenize(read["source"]), count, source_length)
+        target, target_mask = _padded(target_tokenizer.tokenize(read["target"]), count, target_length)
         sides = {"source": source, "source_mask": source_mask, "target": target, "target_mask": target_mask}
         return {**sides, "rows": read["rows"]}
 
-    return _encoded(dataset, ["source", "target"], batches, encode)
+    return encoded(examples, ["source", "target"], encode)
 
 
-def _sentences(dataset: datasets.Dataset, batches: Sequence[PlannedBatch], read_words: ReadWords) -> tf.data.Dataset:
+def encoded_sentences(examples: Examples, *, read_words: ReadWords) -> tf.data.Dataset:
+    """Returns batches of tagged sentences; see `tagging_batches`."""
+
     def encode(read: Batch) -> Batch:
-        examples, length, _ = tf.unstack(read["shape"])
-        lengths = tf.pad(read["tokens_lengths"], [[0, examples - tf.size(read["tokens_lengths"])]])
+        count, length, _ = tf.unstack(read["shape"])
+        lengths = tf.pad(read["tokens_lengths"], [[0, count - tf.size(read["tokens_lengths"])]])
         mask = tf.sequence_mask(lengths, length)
         words, tags = (
-            tf.RaggedTensor.from_row_lengths(read[name], lengths).to_tensor(shape=tf.stack([examples, length]))
+            tf.RaggedTensor.from_row_lengths(read[name], lengths).to_tensor(shape=tf.stack([count, length]))
             for name in ("tokens", "tags")
         )
         return {**_few_sizes(read_words(words)), "tags": tags, "mask": mask, "rows": read["rows"]}
 
-    return _encoded(dataset, ["tokens", "tags"], batches, encode)
+    return encoded(examples, ["tokens", "tags"], encode)
 
 
-def _labelled(
-    dataset: datasets.Dataset, batches: Sequence[PlannedBatch], reader: TextReader, cut_texts: Cut, classes: int
-) -> tf.data.Dataset:
-    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
+def encoded_texts(examples: Examples, *, reader: TextReader, classes: int) -> tf.data.Dataset:
+    """Returns batches of labelled texts to learn from; see `classification_batches`."""
+    return _labelled(examples, reader, reader.cut_in_training, classes)
+
+
+def _labelled(examples: Examples, reader: TextReader, cut_texts: Cut, classes: int) -> tf.data.Dataset:
+    columns = [name for name in ("text", "text_pair") if name in examples.features]
 
     def encode(read: Batch) -> dict[str, Any]:
-        examples, *lengths = tf.unstack(read["shape"])
+        count, *lengths = tf.unstack(read["shape"])
         texts = []
         for column, length in zip(columns, lengths, strict=False):
             cut = cut_texts(read[column])
-            units = cut.to_tensor(shape=tf.stack([examples, length]))
+            units = cut.to_tensor(shape=tf.stack([count, length]))
             sizes = tf.minimum(tf.cast(cut.row_lengths(), tf.int32), length)
-            mask = tf.sequence_mask(tf.pad(sizes, [[0, examples - tf.size(sizes)]]), length)
+            mask = tf.sequence_mask(tf.pad(sizes, [[0, count - tf.size(sizes)]]), length)
             texts.append({**_few_sizes(reader.inputs(units)), "mask": mask})
-        counts = tf.pad(read["label_lengths"], [[0, examples - tf.size(read["label_lengths"])]])
+        counts = tf.pad(read["label_lengths"], [[0, count - tf.size(read["label_lengths"])]])
         given = tf.RaggedTensor.from_row_lengths(read["label"], counts).to_tensor(-1)
         labels = tf.reduce_sum(tf.one_hot(given, classes), axis=1)
         return {"texts": tuple(texts), "labels": labels, "rows": read["rows"]}
 
-    return _encoded(dataset, [*columns, "label"], batches, encode)
+    return encoded(examples, [*columns, "label"], encode)
 
 
 def _few_sizes(inputs: Batch) -> Batch:
@@ -332,40 +337,6 @@ def _few_sizes(inputs: Batch) -> Batch:
         return tf.pad(values, tf.stack([tf.zeros_like(sizes), -sizes % multiples], axis=1))
 
     return {name: value if name in ("positions", "tokens") else padded(value) for name, value in inputs.items()}
-
-
-def _encoded(
-    dataset: datasets.Dataset, columns: list[str], batches: Sequence[PlannedBatch], encode: Callable[[Batch], Any]
-) -> tf.data.Dataset:
-    """Reads the rows of each batch and encodes them, ahead of whoever iterates."""
-    table = dataset.select_columns(columns).with_format("arrow")
-
-    def read() -> Iterable[dict[str, Any]]:
-        for batch in batches:
-            yield {"rows": batch.rows, "shape": np.array(batch.shape, np.int32), **_flat(table[batch.rows])}
-
-    signature = {"rows": tf.TensorSpec([None], tf.int64), "shape": tf.TensorSpec([3], tf.int32)}
-    for name, kind in zip(table.features.arrow_schema.names, table.features.arrow_schema.types, strict=True):
-        numbers = pa.types.is_list(kind) and pa.types.is_integer(kind.value_type)
-        signature[name] = tf.TensorSpec([None], tf.int32 if numbers else tf.string)
-        if pa.types.is_list(kind):
-            signature[f"{name}_lengths"] = tf.TensorSpec([None], tf.int32)
-    texts = tf.data.Dataset.from_generator(read, output_signature=signature)
-    texts = texts.apply(tf.data.experimental.assert_cardinality(len(batches)))
-    encoded = texts.map(encode, num_parallel_calls=_TOKENIZING_THREADS, deterministic=True)
-    return encoded.prefetch(_BATCHES_AHEAD)
-
-
-def _flat(rows: pa.Table) -> dict[str, Any]:
-    """Returns columns as flat lists, those of lists with the lengths of their rows."""
-    values: dict[str, Any] = {}
-    for name in rows.column_names:
-        column = rows[name].combine_chunks()
-        if pa.types.is_list(column.type):
-            values[f"{name}_lengths"] = pyarrow.compute.list_value_length(column).to_numpy()
-            column = column.flatten()
-        values[name] = column.to_pylist()
-    return values
 
 
 def _padded(tokens: tf.RaggedTensor, examples: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -27,7 +27,13 @@ class DataConfig:
     Attributes:
         dataset: A hub id, a folder written by `save_to_disk`, or `sample:NAME`.
         dataset_config: The hub data set's configuration name.
-        streaming: Read the data set as a stream instead of storing it first.
+        streaming: Read the data set as a stream instead of storing it first:
+            memory and disk stay the same however large it is.
+        stream_sample: Rows at the beginning of a stream that vocabularies,
+            labels and lengths are learned from; no more are read of its
+            validation set.
+        shuffle_buffer: Rows of a stream that are shuffled and put together
+            into batches at once; twice as many are in memory.
         train: Local training files; two text files are parallel text.
         validation: Local validation files. Without any, part of train is held out.
         test: Local test files.
@@ -51,6 +57,8 @@ class DataConfig:
     dataset: str | None = None
     dataset_config: str | None = None
     streaming: bool = False
+    stream_sample: int = 20_000
+    shuffle_buffer: int = 10_000
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
@@ -72,6 +80,13 @@ class DataConfig:
         require(0 < self.validation_share < 1, "validation_share", self.validation_share, "between 0 and 1")
         if self.dataset is not None and self.train:
             raise ConfigError("dataset and train exclude each other: give a data set id or local files, not both.")
+        if self.streaming and self.dataset is None:
+            raise ConfigError(
+                "streaming is for a data set given by --dataset. Local files need none of it: they are stored in Arrow "
+                "files on the disk, not in memory. Leave --streaming out."
+            )
+        require(self.stream_sample >= 1, "stream_sample", self.stream_sample, "at least 1")
+        require(self.shuffle_buffer >= 1, "shuffle_buffer", self.shuffle_buffer, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +146,18 @@ class BatchConfig:
             )
 
 
+EPOCH_STEPS = 1000
+"""Batches of an epoch of a stream, if nothing else is said."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How the parameters are learned, whatever the family.
 
     Attributes:
         epochs: Passes over the training data.
+        epoch_steps: Batches of an epoch where the training data are a stream;
+            1000, if not given. An epoch begins where the last one ended.
         learning_rate: Adam's peak learning rate.
         schedule: Course of the learning rate after the warm-up. `one_cycle`
             has its own rise, over the first 30 % of all steps; with
@@ -164,6 +185,7 @@ class TrainingConfig:
     """
 
     epochs: int = 16
+    epoch_steps: int | None = None
     learning_rate: float = 1e-3
     schedule: Literal["constant", "inverse_square_root", "cosine", "one_cycle", "reduce_on_plateau"] = "cosine"
     warmup_steps: int = 200
@@ -184,6 +206,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        require(self.epoch_steps is None or self.epoch_steps >= 1, "epoch_steps", self.epoch_steps, "at least 1")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
@@ -196,3 +219,11 @@ class TrainingConfig:
         require(self.checkpoint_steps >= 0, "checkpoint_steps", self.checkpoint_steps, "at least 0")
         require(self.patience >= 1, "patience", self.patience, "at least 1")
         require(self.average_checkpoints >= 1, "average_checkpoints", self.average_checkpoints, "at least 1")
+
+
+def require_stream_for_epoch_steps(data: DataConfig, training: TrainingConfig) -> None:
+    """Raises a ConfigError if the length of an epoch is given where the training data have one of their own."""
+    if training.epoch_steps is not None and not data.streaming:
+        raise ConfigError(
+            "epoch_steps is for streams, which have no length of their own: give --streaming too, or leave it out."
+        )

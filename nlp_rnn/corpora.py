@@ -2,18 +2,20 @@
 
 Whatever the origin, rows are read as a stream, checked one by one, and written
 to an Arrow file that is then memory-mapped, so that a corpus may be larger than
-the memory. The files lie in a folder below the system's temporary one (`TMPDIR`
+the memory. Of a data set that is to stay a stream only the first rows are; see
+`nlp_rnn.streams` for the others. The files lie in a folder below the system's temporary one (`TMPDIR`
 moves it) that is removed when the process ends.
 """
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +27,7 @@ from nlp_rnn import hub, readers, rows
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.readers import DataError, Source
 from nlp_rnn.rows import COLUMNS, Row, RowReader, Task, UnlabelledError
+from nlp_rnn.streams import Stream
 
 __all__ = ["COLUMNS", "Corpus", "DataError", "Split", "Task", "load", "load_split"]
 
@@ -44,16 +47,18 @@ class Corpus:
     """A corpus with standard columns (`COLUMNS`), in Arrow files on disk.
 
     Attributes:
-        train: What the model learns from.
+        train: What the model learns from; of a stream, its first rows.
         validation: What the best checkpoint is chosen by.
         test: What is reported, if there is such a set.
         notes: What the user should know of how this came to be.
+        stream: What the model learns from, if it is read meanwhile.
     """
 
     train: datasets.Dataset
     validation: datasets.Dataset
     test: datasets.Dataset | None
     notes: tuple[str, ...]
+    stream: Stream | None = None
 
 
 def load(data: DataConfig, task: Task) -> Corpus:
@@ -67,16 +72,24 @@ def load(data: DataConfig, task: Task) -> Corpus:
         DataError: A file, data set, column or row is not what it should be.
         ConfigError: The settings contradict each other.
     """
-    sources = _open(data, task, tuple(_SPLIT_NAMES))
+    # Nothing is learned from a test set: no stream of one is read here.
+    sources = _open(data, task, ("train", "validation") if data.streaming and not data.test else tuple(_SPLIT_NAMES))
     notes: list[str] = []
     if "train" not in sources:
         raise ConfigError("There is nothing to train on: give --dataset or --train.")
     reading = _Reading(data, task)
+    first_rows = _beginning(sources["train"], data.stream_sample)
+    held_out: Callable[[Row], bool] = lambda row: False  # noqa: E731
     if "validation" in sources:
-        train = reading.store(sources["train"], notes)
-        validation = reading.store(sources["validation"], notes)
+        train = reading.store(first_rows, notes)
+        validation = reading.store(_beginning(sources["validation"], data.stream_sample), notes)
+        notes.extend(
+            f"{source.name}: only the first {data.stream_sample:,} rows are used."
+            for source in sources["validation"]
+            if source.stream is not None and next(source.rows, None) is not None
+        )
     else:
-        train, validation = reading.hold_out(sources["train"], notes)
+        train, validation, held_out = reading.hold_out(first_rows, notes)
     test = None
     if "test" in sources:
         try:
@@ -85,7 +98,31 @@ def load(data: DataConfig, task: Task) -> Corpus:
             if data.test:  # the user named these files; a hub's test set may come without labels
                 raise
             notes.append(f"The test set is not used. {error}")
-    return Corpus(train=train, validation=validation, test=test, notes=tuple(notes))
+    stream = _stream(data, task, sources["train"][0], held_out) if data.streaming else None
+    if stream is not None:
+        notes.append(f"{stream.name} is read as a stream: vocabulary and lengths are those of its first rows.")
+    return Corpus(train=train, validation=validation, test=test, notes=tuple(notes), stream=stream)
+
+
+def _beginning(sources: list[Source], most: int) -> list[Source]:
+    """Returns sources of which no more than so many rows are read, if they are streams."""
+    return [
+        source if source.stream is None else dataclasses.replace(source, rows=itertools.islice(source.rows, most))
+        for source in sources
+    ]
+
+
+def _stream(data: DataConfig, task: Task, source: Source, held_out: Callable[[Row], bool]) -> Stream:
+    assert source.stream is not None  # DataConfig has seen to it
+    *_, last = rows.columns(data, task).values()
+    return Stream(
+        source.stream,
+        name=source.name,
+        reader=RowReader(data, task),
+        window=data.shuffle_buffer,
+        held_out=held_out,
+        class_names=tuple(readers.class_names((source.stream.features or {}).get(last)) or ()),
+    )
 
 
 def load_split(data: DataConfig, task: Task, split: Split = "test") -> tuple[datasets.Dataset, tuple[str, ...]]:
@@ -122,21 +159,24 @@ class _Reading:
         _require_rows(file, sources)
         return file.dataset()
 
-    def hold_out(self, sources: list[Source], notes: list[str]) -> tuple[datasets.Dataset, datasets.Dataset]:
-        """Writes all rows to two data sets: the larger one, and the one held out."""
+    def hold_out(
+        self, sources: list[Source], notes: list[str]
+    ) -> tuple[datasets.Dataset, datasets.Dataset, Callable[[Row], bool]]:
+        """Writes all rows to two data sets, the larger one and the one held out; also returns which rows that takes."""
         bound = max(1, round(self._data.validation_share * _HASHES))
         train, held_out, lowest = _divide(self._rows(sources), self._schema, bound)
         self._note_dropped(sources, notes)
         if not held_out.count:  # only a small corpus: hold out its lowest text
             _require_rows(train, sources)
-            train, held_out, _ = _divide(train.dataset(), self._schema, lowest + 1)
+            bound = lowest + 1
+            train, held_out, _ = _divide(train.dataset(), self._schema, bound)
         if not train.count:
             raise DataError(f"{_names(sources)}: too few different texts to hold some out. Give --validation files.")
         notes.append(
             f"No validation set was given: {held_out.count:,} of {train.count + held_out.count:,} training rows "
             "are held out for it, chosen by a hash of their text."
         )
-        return train.dataset(), held_out.dataset()
+        return train.dataset(), held_out.dataset(), lambda row: _hash(row[self._schema.names[0]]) < bound
 
     def _rows(self, sources: list[Source]) -> Iterator[Row]:
         self._reader.dropped.clear()
@@ -225,23 +265,28 @@ def _scratch() -> Path:
 
 def _open(data: DataConfig, task: Task, splits: tuple[Split, ...]) -> dict[Split, list[Source]]:
     """Opens the given splits, as far as they exist; local files go before those of a data set."""
-    if data.streaming:
-        raise ConfigError("Streamed data sets are not supported yet: leave --streaming out.")
     files: dict[Split, tuple[str, ...]] = {split: getattr(data, split) for split in splits}
     for path in itertools.chain.from_iterable(files.values()):
         readers.check_file(path)
     sources = {split: _open_files(paths, data, task) for split, paths in files.items() if paths}
     if data.dataset is None or len(sources) == len(splits):
         return sources
-    found = hub.load_dataset(data.dataset, data.dataset_config)
+    found = hub.load_dataset(data.dataset, data.dataset_config, streaming=data.streaming)
     for split in splits:
         name = next((name for name in _SPLIT_NAMES[split] if name in found), None)
         if split not in sources and name is not None:
-            sources[split] = [readers.read_dataset(found[name], f"{data.dataset} ({name})")]
+            source = readers.read_dataset(found[name], f"{data.dataset} ({name})")
+            sources[split] = [dataclasses.replace(source, rows=_explained(source))]
     needed: Split = "train" if "train" in splits else splits[0]
     if needed not in sources:
         raise DataError(f"{data.dataset} has no {needed} split; it has {', '.join(map(repr, found))}.")
     return sources
+
+
+def _explained(source: Source) -> readers.Rows:
+    """Yields the rows of a data set, whose files may still have to be had, and may turn out broken."""
+    with hub.explained(f"{source.name} could not be read"):
+        yield from source.rows
 
 
 def _open_files(paths: tuple[str, ...], data: DataConfig, task: Task) -> list[Source]:

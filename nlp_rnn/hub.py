@@ -1,6 +1,7 @@
 """Data sets by name: on the hub, in a folder, or embedded; and what to do when one cannot be had."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import datasets
@@ -14,13 +15,17 @@ _EXPECTED = (
 )
 
 
-def load_dataset(name: str, config: str | None) -> Mapping[str, datasets.Dataset]:
+Splits = Mapping[str, datasets.Dataset] | Mapping[str, datasets.IterableDataset]
+
+
+def load_dataset(name: str, config: str | None, *, streaming: bool = False) -> Splits:
     """Returns the splits of a data set, by their names there.
 
     Args:
         name: A hub id, a folder, or `sample:NAME`. What was downloaded once is
             found again where the hub cannot be reached.
         config: The hub data set's configuration, if it has several.
+        streaming: Download nothing, and return streams.
 
     Raises:
         DataError: It cannot be loaded; the message says why, and what to do.
@@ -30,16 +35,34 @@ def load_dataset(name: str, config: str | None) -> Mapping[str, datasets.Dataset
         if sample not in samples.names():
             known = ", ".join(f"sample:{known}" for known in samples.names())
             raise DataError(f"Unknown sample {name!r}: expected one of {known}.")
-        return samples.load(sample)
+        return _streamed(samples.load(sample)) if streaming else samples.load(sample)
     stored = [Path(name) / file for file in ("dataset_dict.json", "state.json")]
-    try:
+    with explained(f"The data set {name!r} could not be loaded"):
         if any(file.is_file() for file in stored):
             loaded = datasets.load_from_disk(name)
-        else:
-            loaded = datasets.load_dataset(name, config)
+            splits = loaded if isinstance(loaded, Mapping) else {"train": loaded}
+            return _streamed(splits) if streaming else splits
+        return datasets.load_dataset(name, config, streaming=streaming)
+
+
+def _streamed(splits: Mapping[str, datasets.Dataset]) -> Mapping[str, datasets.IterableDataset]:
+    return {name: dataset.with_format(None).to_iterable_dataset() for name, dataset in splits.items()}
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns what goes wrong with a data set, in its files or on the way to them, into a DataError.
+
+    Args:
+        what: What could not be done, as the message begins.
+
+    Raises:
+        DataError: The message says why, and what to do.
+    """
+    try:
+        yield
     except Exception as error:  # of many kinds: the hub, the network, the files' formats
-        raise DataError(f"The data set {name!r} could not be loaded: {_reason(error)}. {_mend(error)}") from error
-    return loaded if isinstance(loaded, Mapping) else {"train": loaded}
+        raise DataError(f"{what}: {_reason(error)}. {_mend(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

@@ -5,7 +5,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, require
+from nlp_rnn.config import (
+    BatchConfig,
+    ConfigError,
+    DataConfig,
+    TextConfig,
+    require,
+    require_stream_for_epoch_steps,
+)
 from nlp_rnn.model_config import (
     ClassifierConfig,
     ClassifierTrainingConfig,
@@ -49,6 +56,7 @@ class TranslatorRun:
 
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
+        require_stream_for_epoch_steps(self.data, self.training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +87,7 @@ class TaggerRun:
 
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
+        require_stream_for_epoch_steps(self.data, self.training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +119,7 @@ class ClassifierRun:
 
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
+        require_stream_for_epoch_steps(self.data, self.training)
         if self.reading.subword_sampling and (self.training.deterministic or self.training.resume):
             raise ConfigError(
                 "subword_sampling has no seed: neither deterministic nor resume can keep its word with it."

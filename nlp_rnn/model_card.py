@@ -147,6 +147,8 @@ def _card_data(findings: Findings) -> str:
         f"{name}: {values.mean():.1f} on average, at most {values.max():,}"
         for name, values in findings.review.lengths.items()
     )
+    if data.streaming:
+        origin += ", read as a stream. What is said here of training examples is said of those it began with"
     return (
         f"{origin}. {findings.training_examples:,} training and {findings.validation_examples:,} validation examples. "
         f"Length of the training examples in {lengths}."

@@ -9,7 +9,7 @@ padded, before a single text is read. Hence also an exact resume: `seed`,
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,19 +110,13 @@ class BatchPlan:
         self.examples = len(kept)
         self.overlong = len(longest) - len(kept)
         source, target = lengths.source[kept] + end_tokens, lengths.target[kept] + end_tokens
-
-        def capacity(source: Any, target: Any) -> Any:
-            if batching.batch_tokens is None:
-                return np.full_like(source, batching.batch_size)
-            return batching.batch_tokens // np.maximum(source, target)
-
-        padded = _few_shapes(*_cells(source, target, batching, end_tokens), capacity)
+        padded = _few_shapes(*_cells(source, target, batching, end_tokens), batching)
         shape_of = _smallest_that_holds(padded, source, target)
         order = np.lexsort((source, target, shape_of))
         rows = np.split(kept[order], np.searchsorted(shape_of[order], np.arange(1, len(padded))))
         # Reassigned to smaller shapes, rows may have left one without any.
         self._groups = [
-            _group(members, lengths, int(capacity(lengths[0], lengths[1])))
+            _group(members, lengths, int(_capacity(batching, lengths[0], lengths[1])))
             for members, lengths in zip(rows, padded, strict=True)
             if len(members)
         ]
@@ -165,6 +159,82 @@ class BatchPlan:
         return [batches[i] for i in generator.permutation(len(batches))]
 
 
+class FixedShapes:
+    """Shapes chosen for some rows, and batches of these shapes for others that come a window at a time.
+
+    Each row goes into the smallest shape that holds it. What of a window does
+    not fill a batch of its shape goes into the next larger one, so that only
+    batches of the largest shapes have room left; those are made of fewer
+    examples, in halves, quarters and eighths of a whole batch.
+
+    Args:
+        lengths: of the rows that the shapes are chosen for, as `measure`
+            returns them. One more shape holds the longest row allowed.
+        batching: see `BatchPlan`.
+        end_tokens: see `BatchPlan`.
+
+    Attributes:
+        longest: Rows with more tokens than this are in no batch.
+        padding_share: Share of all positions that are padding, where the rows
+            with these lengths are a window.
+
+    Raises:
+        ValueError: there are no rows.
+        ConfigError: `longest_example` leaves none.
+    """
+
+    def __init__(self, *, lengths: Lengths, batching: BatchConfig, end_tokens: int = 1) -> None:
+        plan = BatchPlan(lengths=lengths, batching=batching, end_tokens=end_tokens)
+        self.longest, self._end_tokens = batching.longest_example, end_tokens
+        most = self.longest + end_tokens
+        known = np.array([shape[1:] for shape in plan.shapes])
+        largest = [most, most if lengths.target.any() or end_tokens else 0]
+        self._padded = known if (known == largest).all(axis=1).any() else np.vstack([known, largest])
+        self._capacities = _capacity(batching, *self._padded.T).tolist()
+        # Few rows, if any, will need the shape that was added: what overflows must not.
+        self._larger = [
+            next((j for j in range(i + 1, len(known)) if (known[j] >= padded).all()), None)
+            for i, padded in enumerate(self._padded)
+        ]
+        batches, _ = self.deal(lengths, np.random.default_rng(0))
+        positions = sum(batch.shape.examples * sum(batch.shape[1:]) for batch in batches)
+        kept = np.concatenate([batch.rows for batch in batches])
+        tokens = lengths.source[kept].sum() + lengths.target[kept].sum() + 2 * end_tokens * len(kept)
+        self.padding_share = 1 - float(tokens) / positions
+
+    def deal(self, lengths: Lengths, generator: np.random.Generator) -> tuple[list[PlannedBatch], int]:
+        """Puts the rows of a window into batches, by chance, in an order by chance.
+
+        Args:
+            lengths: of its rows.
+            generator: what chance draws from.
+
+        Returns:
+            The batches, and how many rows are in none because they are too long.
+        """
+        kept = np.flatnonzero(np.maximum(lengths.source, lengths.target) <= self.longest)
+        ended = (lengths.source[kept] + self._end_tokens, lengths.target[kept] + self._end_tokens)
+        shape_of = _smallest_that_holds(self._padded, *ended)
+        waiting = [kept[shape_of == i] for i in range(len(self._padded))]
+        batches: list[PlannedBatch] = []
+        for i, (capacity, larger) in enumerate(zip(self._capacities, self._larger, strict=True)):
+            source, target = self._padded[i].tolist()
+            rows = generator.permutation(waiting[i])
+            whole, rest = np.split(rows, [len(rows) // capacity * capacity])
+            batches += [PlannedBatch(part, Shape(capacity, source, target)) for part in whole.reshape(-1, capacity)]
+            if larger is not None:
+                waiting[larger] = np.concatenate([waiting[larger], rest])
+            elif len(rest):
+                batches.append(PlannedBatch(rest, Shape(_part_of(capacity, len(rest)), source, target)))
+        left_out = len(lengths.source) - sum(len(batch.rows) for batch in batches)
+        return [batches[i] for i in generator.permutation(len(batches))], left_out
+
+
+def _part_of(capacity: int, rows: int) -> int:
+    """Returns an eighth, a quarter, half or all of a capacity: the least that holds the rows."""
+    return next(part for part in (-(-capacity // share) for share in (8, 4, 2, 1)) if part >= rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Group:
     """The rows that share a shape."""
@@ -200,13 +270,20 @@ def _cells(
         width *= 2
 
 
-def _few_shapes(cells: np.ndarray, counts: np.ndarray, capacity: Callable[[Any, Any], Any]) -> np.ndarray:
+def _capacity(batching: BatchConfig, source: Any, target: Any) -> Any:
+    """Returns how many examples of these padded lengths make a batch."""
+    if batching.batch_tokens is None:
+        return np.full_like(source, batching.batch_size)
+    return batching.batch_tokens // np.maximum(source, target)
+
+
+def _few_shapes(cells: np.ndarray, counts: np.ndarray, batching: BatchConfig) -> np.ndarray:
     """Merges cells (cells, 2) while that pays or there are too many; returns lengths (shapes, 2), by price."""
     source, target = cells.T.copy()
     counts = counts.copy()
 
     def price(source: Any, target: Any, counts: Any) -> Any:
-        return (counts + _PRICE_OF_A_SHAPE * capacity(source, target)) * (source + target)
+        return (counts + _PRICE_OF_A_SHAPE * _capacity(batching, source, target)) * (source + target)
 
     alive: np.ndarray = np.ones(len(cells), bool)
 

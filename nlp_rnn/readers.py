@@ -58,11 +58,13 @@ class Source:
         name: The file or data set, as the user knows it.
         unit: What `rows` counts.
         rows: The rows with their numbers, from 1; can be read once.
+        stream: What they are read from, if that is a streamed data set.
     """
 
     name: str
     unit: Literal["line", "row"]
     rows: Rows
+    stream: datasets.IterableDataset | None = None
 
     def at(self, number: int) -> str:
         """Returns where a row is, for a message."""
@@ -143,10 +145,12 @@ def read_parallel(source: str, target: str) -> Source:
     return Source(name=f"{source} and {target}", unit="line", rows=_read_parallel(source, target))
 
 
-def read_dataset(dataset: datasets.Dataset, name: str) -> Source:
+def read_dataset(dataset: datasets.Dataset | datasets.IterableDataset, name: str) -> Source:
     """Opens a loaded data set; class numbers become class names."""
-    batches = dataset.with_format(None).iter(batch_size=_BATCH_ROWS)
-    return Source(name=name, unit="row", rows=_read_batches(batches, dataset.features))
+    if isinstance(dataset, datasets.IterableDataset):
+        rows = named_rows(dataset.iter(batch_size=_BATCH_ROWS), dataset.features)
+        return Source(name=name, unit="row", rows=rows, stream=dataset)
+    return Source(name=name, unit="row", rows=named_rows(dataset.with_format(None).iter(_BATCH_ROWS), dataset.features))
 
 
 def lines(path: str) -> Iterator[tuple[int, str]]:
@@ -304,17 +308,23 @@ def _read_parquet(path: str) -> Rows:
         with pyarrow.parquet.ParquetFile(path) as file:
             features = datasets.Features.from_arrow_schema(file.schema_arrow)
             batches = (batch.to_pydict() for batch in file.iter_batches(batch_size=_BATCH_ROWS))
-            yield from _read_batches(batches, features)
+            yield from named_rows(batches, features)
     except pa.ArrowException as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
 
 
-def _read_batches(batches: Iterable[Mapping[str, list[Any]]], features: datasets.Features) -> Rows:
-    classes = {column: _class_names(feature) for column, feature in features.items()}
+def named_rows(batches: Iterable[Mapping[str, list[Any]]], features: datasets.Features | None) -> Rows:
+    """Yields the rows of batches, numbered from 1, with class names instead of class numbers.
+
+    Args:
+        batches: The values of some rows, by column.
+        features: What the columns hold; a stream does not always know.
+    """
+    classes = {column: class_names(feature) for column, feature in (features or {}).items()}
     number = 0
     for batch in batches:
         columns = [
-            [_class_name(value, names) for value in values] if (names := classes[column]) else values
+            [_class_name(value, names) for value in values] if (names := classes.get(column)) else values
             for column, values in batch.items()
         ]
         for values in zip(*columns, strict=True):
@@ -322,7 +332,7 @@ def _read_batches(batches: Iterable[Mapping[str, list[Any]]], features: datasets
             yield number, dict(zip(batch, values, strict=True))
 
 
-def _class_names(feature: Any) -> list[str] | None:
+def class_names(feature: Any) -> list[str] | None:
     """Returns the names of a ClassLabel, alone or inside a list."""
     inner = getattr(feature, "feature", feature)
     return inner.names if isinstance(inner, datasets.ClassLabel) else None

@@ -121,7 +121,7 @@ def _table(rows: Mapping[str, Any]) -> str:
 
 def _data(findings: Findings) -> str:
     rows: dict[str, Any] = {
-        "training examples": findings.training_examples,
+        "first training examples" if findings.run.data.streaming else "training examples": findings.training_examples,
         "validation examples": findings.validation_examples,
     }
     for name, lengths in findings.review.lengths.items():

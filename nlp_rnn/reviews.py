@@ -87,7 +87,8 @@ class Findings:
     Attributes:
         run: What it was told. Without `run.samples` no text of the data is shown.
         parameters: Numbers in the network.
-        training_examples: Examples learned from.
+        training_examples: Examples learned from; of a stream, those it began
+            with, which its vocabulary and lengths are taken from.
         validation_examples: Examples that the best epoch was chosen by.
         notes: What is to be known of how the corpus came to be.
         metrics: What was measured on the validation set, with the weights that are stored.
@@ -113,9 +114,11 @@ class Findings:
     def summary(self) -> str:
         """One sentence on what the model is."""
         family = family_of(self.run).name.replace("_", " ")
+        examples = f"{self.training_examples:,} examples"
+        data = f"a stream that began with {examples}" if self.run.data.streaming else examples
         return (
-            f"A recurrent {family} of {self.parameters:,} parameters, trained by nlp_rnn on "
-            f"{self.training_examples:,} examples for {len(self.history)} epochs."
+            f"A recurrent {family} of {self.parameters:,} parameters, trained by nlp_rnn on {data} for "
+            f"{len(self.history)} epochs."
         )
 
     @property

@@ -44,6 +44,19 @@ class EpochBatches(Protocol):
         """Returns those of an epoch, from one of them on; both are counted from 0."""
 
 
+class Positions(Protocol):
+    """Where batches come from, if that has to be remembered to go on from a batch."""
+
+    failure: Exception | None
+    """What ended the reading of batches, as it was before TensorFlow made its own error of it."""
+
+    def position(self, batch: int) -> Mapping[str, Any]:
+        """Returns what there is to be known to go on with a batch, counted over the whole training from 0."""
+
+    def restore(self, position: Mapping[str, Any]) -> None:
+        """Goes on from what `position` returned."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """What a training needs besides its settings.
@@ -60,6 +73,8 @@ class Training:
         padding_share: Share of the batches' positions that are padding, if known.
         depths: How far down the network each trainable parameter is that was
             taken over from another model, 0 if it is new; empty if all are.
+        stream: Where the batches come from, if they do not follow from the
+            number of an epoch alone.
     """
 
     network: keras.Model
@@ -72,6 +87,7 @@ class Training:
     generators: Sequence[keras.random.SeedGenerator] = ()
     padding_share: float | None = None
     depths: Sequence[int] = ()
+    stream: Positions | None = None
 
 
 def measure_of(monitor: str) -> tuple[str, bool]:
@@ -112,8 +128,14 @@ def train(
     Raises:
         DivergenceError: the loss or its gradient became infinite or NaN.
         ConfigError: the snapshot is another network's.
+        Exception: what a stream's reading ended with.
     """
-    return _Loop(training, settings, callbacks, checkpoints).run(snapshot)
+    try:
+        return _Loop(training, settings, callbacks, checkpoints).run(snapshot)
+    except tf.errors.OpError as error:
+        if training.stream is not None and training.stream.failure is not None:
+            raise training.stream.failure from error
+        raise
 
 
 @dataclass
@@ -331,6 +353,9 @@ class _Loop:
         state = asdict(progress)
         if isinstance(self._schedule, ReduceOnPlateau):
             state["plateau"] = {"reductions": self._schedule.reductions, "epochs_since": self._schedule.epochs_since}
+        if self._training.stream is not None:
+            done = progress.epoch * self._training.steps_per_epoch + progress.sums.batches
+            state["stream"] = self._training.stream.position(done)
         arrays = {"variables": [variable.numpy() for variable in self._variables()], "best": self._best}
         arrays |= {f"last {place}": weights for place, weights in enumerate(self._last)}
         self._checkpoints.write(Snapshot(state=state, arrays=arrays))
@@ -348,6 +373,8 @@ class _Loop:
             variable.assign(value)
         if isinstance(self._schedule, ReduceOnPlateau):
             self._schedule.restore(**state.pop("plateau"))
+        if self._training.stream is not None:
+            self._training.stream.restore(state.pop("stream"))
         self._progress = _Progress(**{**state, "sums": _Sums(**state["sums"])})
         self._best = list(arrays["best"])
         self._last = [list(arrays[f"last {place}"]) for place in range(len(arrays) - 2)]

@@ -93,11 +93,6 @@ def test_one_split_alone(tmp_path):
         corpora.load(data, "translation")
 
 
-def test_streaming_is_refused_for_now():
-    with pytest.raises(ConfigError, match="not supported yet"):
-        corpora.load(DataConfig(dataset="sample:translation", streaming=True), "translation")
-
-
 # What becomes of the rows
 
 

@@ -15,17 +15,20 @@ import tensorflow as tf
 
 from nlp_rnn import batching, classification_metrics
 from nlp_rnn.calibration import fit_temperature
-from nlp_rnn.config import ConfigError, TextConfig
+from nlp_rnn.config import EPOCH_STEPS, ConfigError, TextConfig
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import ClassificationText, build_classifier
+from nlp_rnn.feeds import Feed
 from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.classifier import Classifier
 from nlp_rnn.optimization import Objective
-from nlp_rnn.plans import BatchPlan, Lengths
+from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
 from nlp_rnn.reviews import Mistake, Review
+from nlp_rnn.rows import Row
 from nlp_rnn.splitting import split_words
+from nlp_rnn.streams import Stream
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
 from nlp_rnn.training import Training, measure_of
 from nlp_rnn.transfer import Foundation
@@ -66,8 +69,9 @@ class ClassificationTask:
     ) -> "ClassificationTask":
         """Learns words and labels, and builds a new network with its pre-trained vectors, or on the base of another."""
         counts = Counter(_labels(corpus.train))
+        named = corpus.stream.class_names if corpus.stream is not None else ()  # its later rows may have the others
         needed = 1 if run.data.multi_label else 2
-        if len(counts) < needed:
+        if len({*counts, *named}) < needed:
             raise ConfigError(
                 f"There is nothing to tell apart: all training examples have the label {next(iter(counts), 'none')!r}. "
                 "Give at least two labels, or name another column with --label-column."
@@ -75,7 +79,7 @@ class ClassificationTask:
         if lonely := [label for label, count in counts.items() if count == 1]:
             _log.warning("%d labels have a single training example: %.200s.", len(lonely), ", ".join(sorted(lonely)))
         # A label that the training set lacks is never right, but has its place among those of the validation set.
-        labels = tuple(sorted({*counts, *_labels(corpus.validation)}, key=_natural))
+        labels = tuple(sorted({*counts, *named, *_labels(corpus.validation)}, key=_natural))
         if base is not None:
             run, reader = base.for_classifier(run)
             text = ClassificationText(reader=reader, labels=labels, vector_size=base.vector_size)
@@ -108,10 +112,9 @@ class ClassificationTask:
         lengths = self._lengths
         if cut := int(np.sum(np.maximum(lengths.source, lengths.target) > longest)):
             _log.warning("%d of %d training texts are cut after %d tokens.", cut, len(self.numbered), longest)
-        if self.run.reading.subword_sampling:
-            lengths = lengths.stretched(_ROOM_TO_SAMPLE)
+        lengths = self._read_of(lengths)
         settings = dataclasses.replace(self.run.batching, longest_example=longest)
-        plan = BatchPlan(lengths=lengths.at_most(longest), batching=settings, end_tokens=0)
+        plan = BatchPlan(lengths=lengths, batching=settings, end_tokens=0)
         _log.info(
             "%d texts in %d batches of %d shapes; %.1f %% padding.",
             plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
@@ -119,7 +122,7 @@ class ClassificationTask:
         key, higher_is_better = measure_of(self.run.training.monitor)
         seed = self.run.training.seed
         generator = keras.random.SeedGenerator(seed)
-        return Training(
+        made = Training(
             network=self.network,
             objective=self._objective(generator),
             epoch_batches=lambda epoch, start=0: batching.classification_batches(
@@ -138,6 +141,34 @@ class ClassificationTask:
             generators=(generator,),
             padding_share=plan.padding_share,
         )
+        if self.corpus.stream is None:
+            return made
+        return self._on_stream(made, self.corpus.stream, FixedShapes(lengths=lengths, batching=settings, end_tokens=0))
+
+    def _on_stream(self, made: Training, stream: Stream, shapes: FixedShapes) -> Training:
+        numbers = {label: number for number, label in enumerate(self.text.labels)}
+
+        def prepare(row: Row) -> Row | None:
+            labels = [row["label"]] if isinstance(row["label"], str) else row["label"]
+            known = [numbers[label] for label in labels if label in numbers]
+            return {**row, "label": known} if len(known) == len(labels) else None
+
+        feed = Feed(
+            stream=stream,
+            shapes=shapes,
+            features=self.numbered.features,
+            prepare=prepare,
+            measure=lambda dataset: self._read_of(batching.measure_texts(dataset, cut=self.text.reader.cut)),
+            seed=self.run.training.seed,
+            steps=self.run.training.epoch_steps or EPOCH_STEPS,
+        )
+        encode = functools.partial(batching.encoded_texts, reader=self.text.reader, classes=len(self.text.labels))
+        return dataclasses.replace(made, **feed.training(encode))
+
+    def _read_of(self, lengths: Lengths) -> Lengths:
+        """Returns how much is read of texts with these lengths, at most."""
+        stretched = lengths.stretched(_ROOM_TO_SAMPLE) if self.run.reading.subword_sampling else lengths
+        return stretched.at_most(self.run.reading.maximum_length)
 
     @functools.cached_property
     def _lengths(self) -> Lengths:

@@ -1,5 +1,6 @@
 """Learning to tag: words and tags of a corpus, the likelihood of its tags, and accuracy or the entities' F1."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,16 +13,19 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn import batching, tags
-from nlp_rnn.config import ConfigError, TextConfig
+from nlp_rnn.config import EPOCH_STEPS, ConfigError, TextConfig
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import TaggingText, build_tagger
+from nlp_rnn.feeds import Feed
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.tagger import Tagger
 from nlp_rnn.optimization import Objective
-from nlp_rnn.plans import BatchPlan, Lengths
+from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reading import WordReader
 from nlp_rnn.reviews import Mistake, Review, Slip
+from nlp_rnn.rows import Row
+from nlp_rnn.streams import Stream
 from nlp_rnn.tagging_metrics import confusion, tagging_metrics
 from nlp_rnn.tags import Scheme
 from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
@@ -47,6 +51,7 @@ class TaggingTask:
         validation: The same of its validation sentences.
         text: Its words and tags.
         network: The network to train.
+        spelling: How the data spell spans, if their tags mark any.
     """
 
     run: TaggerRun
@@ -55,6 +60,7 @@ class TaggingTask:
     validation: datasets.Dataset
     text: TaggingText
     network: Tagger
+    spelling: Scheme | None = None
 
     @classmethod
     def prepare(
@@ -68,7 +74,11 @@ class TaggingTask:
         if train_repairs or validation_repairs:
             _log.warning("%d tags that %s does not allow were repaired.", train_repairs + validation_repairs, source)
         # A tag that the training set lacks is never right, but has its place among those of the validation set.
-        known = tuple(tags.closure((tag for rows in (train, validation) for tag in _flat(rows, "tags")), scheme=scheme))
+        seen = {tag for rows in (train, validation) for tag in _flat(rows, "tags")}
+        if corpus.stream is not None:  # its later rows may have what the first ones lack
+            spelled = (name for name in corpus.stream.class_names if source is None or tags.split(name))
+            seen |= {_in_scheme([name], source, scheme)[0] for name in spelled}
+        known = tuple(tags.closure(seen, scheme=scheme))
         if base is not None:
             run, reader = base.for_tagger(run)
             text = TaggingText(reader=reader, tags=known, scheme=scheme, vector_size=base.vector_size)
@@ -93,6 +103,7 @@ class TaggingTask:
             validation=_numbered(validation, known),
             text=text,
             network=network,
+            spelling=source,
         )
 
     def set_up(self) -> Training:
@@ -117,7 +128,7 @@ class TaggingTask:
         key, higher_is_better = measure_of(monitor)
         seed = self.run.training.seed
         generator = keras.random.SeedGenerator(seed)
-        return Training(
+        made = Training(
             network=self.network,
             objective=self._objective(generator),
             epoch_batches=lambda epoch, start=0: batching.tagging_batches(
@@ -130,6 +141,27 @@ class TaggingTask:
             generators=(generator,),
             padding_share=plan.padding_share,
         )
+        return made if self.corpus.stream is None else self._on_stream(made, self.corpus.stream)
+
+    def _on_stream(self, made: Training, stream: Stream) -> Training:
+        numbers = {tag: number for number, tag in enumerate(self.text.tags)}
+
+        def prepare(row: Row) -> Row | None:
+            spelled = _in_scheme(row["tags"], self.spelling, self.text.scheme)
+            tagged = [numbers[tag] for tag in spelled if tag in numbers]
+            return {**row, "tags": tagged} if len(tagged) == len(spelled) else None
+
+        feed = Feed(
+            stream=stream,
+            shapes=FixedShapes(lengths=self._lengths, batching=self.run.batching, end_tokens=0),
+            features=self.numbered.features,
+            prepare=prepare,
+            measure=batching.measure_sentences,
+            seed=self.run.training.seed,
+            steps=self.run.training.epoch_steps or EPOCH_STEPS,
+        )
+        encode = functools.partial(batching.encoded_sentences, read_words=self.text.reader)
+        return dataclasses.replace(made, **feed.training(encode))
 
     @functools.cached_property
     def _lengths(self) -> Lengths:
@@ -254,6 +286,11 @@ def _spelled(dataset: datasets.Dataset, source: Scheme | None, target: Scheme | 
         return {"tags": converted}
 
     return mapped(dataset, convert), repaired
+
+
+def _in_scheme(sentence: Sequence[str], source: Scheme | None, target: Scheme | None) -> Sequence[str]:
+    """Returns a sentence's tags in another scheme."""
+    return sentence if source is None or target is None else tags.convert(sentence, source=source, target=target)[0]
 
 
 def _numbered(dataset: datasets.Dataset, known: Sequence[str]) -> datasets.Dataset:

@@ -1,5 +1,6 @@
 """Learning to translate: tokenizers, batches, teacher forcing, and the BLEU of greedy translations."""
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -11,18 +12,21 @@ import datasets
 import tensorflow as tf
 
 from nlp_rnn import batching
+from nlp_rnn.config import EPOCH_STEPS
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import TranslationText, build_translator
+from nlp_rnn.feeds import Feed
 from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.metrics import sentence_chrf, translation_metrics
 from nlp_rnn.models.translation import greatest_target_lengths
 from nlp_rnn.models.translator import Translator
 from nlp_rnn.optimization import Objective
-from nlp_rnn.plans import BatchPlan, Lengths
+from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reviews import Attention, Mistake, Review
 from nlp_rnn.schedules import truth_share
 from nlp_rnn.search import Hypotheses
+from nlp_rnn.streams import Stream
 from nlp_rnn.text import Tokenizer
 from nlp_rnn.training import Training, measure_of
 from nlp_rnn.transfer import Foundation
@@ -84,7 +88,7 @@ class TranslationTask:
         )  # fmt: skip
         key, higher_is_better = measure_of(self.run.training.monitor)
         seed = self.run.training.seed
-        return Training(
+        made = Training(
             network=self.network,
             objective=self._objective(),
             epoch_batches=lambda epoch, start=0: batching.translation_batches(
@@ -96,6 +100,21 @@ class TranslationTask:
             higher_is_better=higher_is_better,
             padding_share=plan.padding_share,
         )
+        return made if self.corpus.stream is None else self._on_stream(made, self.corpus.stream)
+
+    def _on_stream(self, made: Training, stream: Stream) -> Training:
+        tokenizers = self._both_tokenizers()
+        feed = Feed(
+            stream=stream,
+            shapes=FixedShapes(lengths=self._lengths, batching=self.run.batching),
+            features=self.corpus.train.features,
+            prepare=lambda row: row,
+            measure=lambda dataset: batching.measure(dataset, **tokenizers),
+            seed=self.run.training.seed,
+            steps=self.run.training.epoch_steps or EPOCH_STEPS,
+        )
+        encode = functools.partial(batching.encoded_pairs, **tokenizers)
+        return dataclasses.replace(made, **feed.training(encode))
 
     def _both_tokenizers(self) -> dict[str, Tokenizer]:
         return {"source_tokenizer": self.text.source, "target_tokenizer": self.text.target}
