@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import measuring, peers
 
-BENCHMARKS = ("recurrent", "translation", "tagging", "classification", "training", "serving", "memory")
+BENCHMARKS = ("recurrent", "translation", "tagging", "classification", "training", "serving", "memory", "streaming")
 """Modules with a function `measure(options)` that returns results."""
 
 

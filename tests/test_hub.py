@@ -43,6 +43,25 @@ for task, data in json.loads(sys.argv[1]):
     said[-1]["seconds"] = time.perf_counter() - start
 print(json.dumps(said))
 """
+# Reads a data set as a stream; prints its windows, from the beginning and again from where the second one begins.
+STREAMING = """
+import json, sys
+from nlp_rnn import corpora
+from nlp_rnn.config import DataConfig
+from nlp_rnn.streams import Position
+def windows(corpus, position):
+    found = []
+    while (window := corpus.stream.read(position)).read:
+        position = Position(row=position.row + window.read, state=json.loads(json.dumps(window.state)))
+        found.append(([row for _, row in window.rows], position))
+    return found
+task, data = json.loads(sys.argv[1])
+corpus = corpora.load(DataConfig(**data), task)
+whole = windows(corpus, Position())
+again = windows(corpora.load(DataConfig(**data), task), whole[0][1])
+said = [[rows for rows, _ in found] for found in (whole, again)]
+print(json.dumps({"windows": said, "validation": corpus.validation.to_list(), "first": corpus.train.to_list()}))
+"""
 # The same without the pauses between two attempts to reach a hub, which add up to half a minute.
 HURRIED = "import time; time.sleep = lambda seconds: None\n" + PROGRAM
 
@@ -59,6 +78,11 @@ def jsonl(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
+def numbered(part: int) -> dict[str, list[str]]:
+    numbers = range(7 * part, 7 * (part + 1))
+    return {"source": [f"a{number}" for number in numbers], "target": [f"b{number}" for number in numbers]}
+
+
 def contents() -> dict[str, dict[str, bytes]]:
     names = datasets.List(datasets.ClassLabel(names=TAGS))
     tagged = parquet(TAGGED, {"tokens": datasets.List(datasets.Value("string")), "tags": names})
@@ -71,6 +95,10 @@ def contents() -> dict[str, dict[str, bytes]]:
             f"{split}.parquet": parquet({"translation": PAIRS}, translated) for split in ("train", "validation")
         },
         "org/lines": {f"{split}.jsonl": jsonl([{"translation": pair} for pair in PAIRS]) for split in ("train", "dev")},
+        "org/numbers": {
+            **{f"train-{part}.parquet": parquet(numbered(part)) for part in range(2)},
+            "validation.parquet": parquet(numbered(9)),
+        },
         "org/films": {f"{split}.parquet": parquet(films, label) for split in ("train", "validation")},
         "org/several": {
             "README.md": YAML.format("one", "two").encode(),
@@ -180,3 +208,19 @@ def test_what_cannot_be_had_is_told_at_once_and_on_one_line(said: dict[str, Said
     assert "\n" not in message
     assert re.search(expected, message), message
     assert said[name]["seconds"] < 10
+
+
+def test_a_data_set_is_streamed_from_the_hub_and_gone_on_with(hub: Hub, home: Path) -> None:
+    data = {"dataset": "org/numbers", "streaming": True, "stream_sample": 3, "shuffle_buffer": 5}
+    found = load(hub.address, home, ["translation", data], program=STREAMING)
+    rows = [{"source": f"a{number}", "target": f"b{number}"} for number in range(14)]
+    windows = [rows[0:5], rows[5:10], rows[10:14]]
+    assert found["windows"] == [windows, windows[1:]]
+    assert found["first"] == rows[:3]
+    assert [row["source"] for row in found["validation"]] == ["a63", "a64", "a65"]
+    # Nothing of it was stored.
+    assert not [path for path in home.rglob("*") if path.is_file() and "numbers" in str(path) and path.suffix == ".arrow"]
+    jobs = [rated(f"org/{name}", streaming=True) for name in ("nothing", "broken")]
+    nothing, broken = load(hub.address, home, jobs)
+    assert "doesn't exist on the Hub" in nothing["error"]
+    assert "Expected a hub id whose repository holds data files" in broken["error"]

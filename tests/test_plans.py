@@ -7,7 +7,7 @@ import pytest
 
 from nlp_rnn import plans as module
 from nlp_rnn.config import BatchConfig, ConfigError
-from nlp_rnn.plans import BatchPlan, Lengths, Shape, complete_plan
+from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths, PlannedBatch, Shape, complete_plan
 
 
 def correlated_lengths(count: int, longest: int = 100) -> Lengths:
@@ -184,3 +184,84 @@ def test_nothing_to_plan_is_an_error_that_says_so() -> None:
         complete_plan(sentences([]), BatchConfig())
     with pytest.raises(ConfigError, match="All 2 examples have more than 2 tokens; the shortest has 3: raise"):
         BatchPlan(lengths=sentences([3, 4]), batching=BatchConfig(longest_example=2), end_tokens=0)
+
+
+# Shapes for the windows of a stream
+
+
+def dealt(shapes: FixedShapes, lengths: Lengths, seed: int = 1) -> tuple[list[PlannedBatch], int]:
+    return shapes.deal(lengths, np.random.default_rng(seed))
+
+
+def part_of(lengths: Lengths, rows: slice) -> Lengths:
+    return Lengths(source=lengths.source[rows], target=lengths.target[rows])
+
+
+@pytest.mark.parametrize("budget", [None, 400])
+def test_a_window_s_rows_are_each_in_one_batch_that_holds_it_and_the_others_counted(budget: int | None) -> None:
+    lengths = correlated_lengths(12_000)
+    batching = BatchConfig(batch_size=16, batch_tokens=budget, longest_example=40)
+    shapes = FixedShapes(lengths=part_of(lengths, slice(2000)), batching=batching)
+    for start in (2000, 7000):
+        window = part_of(lengths, slice(start, start + 5000))
+        batches, left_out = dealt(shapes, window)
+        kept = np.flatnonzero(np.maximum(window.source, window.target) <= 40)
+        np.testing.assert_array_equal(np.sort(np.concatenate([batch.rows for batch in batches])), kept)
+        assert left_out == 5000 - len(kept) > 0
+        for rows, shape in batches:
+            assert 1 <= len(rows) <= shape.examples
+            assert window.source[rows].max() + 1 <= shape.source
+            assert window.target[rows].max() + 1 <= shape.target
+            if budget is None:
+                assert shape.examples <= 16
+            else:
+                assert shape.examples * max(shape.source, shape.target) <= budget
+
+
+def test_windows_have_few_shapes_and_little_padding() -> None:
+    lengths = correlated_lengths(60_000)
+    batching = BatchConfig(batch_size=64)
+    first = part_of(lengths, slice(20_000))
+    shapes = FixedShapes(lengths=first, batching=batching)
+    known = {shape[1:] for shape in BatchPlan(lengths=first, batching=batching).shapes}
+    found, positions, tokens = set(), 0, 0
+    for start in range(20_000, 60_000, 10_000):
+        window = part_of(lengths, slice(start, start + 10_000))
+        batches, _ = dealt(shapes, window)
+        assert len(batches) <= 1.05 * 10_000 / 64
+        found |= {batch.shape for batch in batches}
+        positions += sum(batch.shape.examples * (batch.shape.source + batch.shape.target) for batch in batches)
+        tokens += int(window.source.sum() + window.target.sum()) + 2 * 10_000
+    assert {shape[1:] for shape in found} <= known | {(101, 101)}
+    # Whole batches of each, and parts of the few that nothing larger could take rows from.
+    assert len(found) <= len(known) + 9
+    share = 1 - tokens / positions
+    assert share < 0.16
+    assert shapes.padding_share == pytest.approx(share, abs=0.02)
+
+
+def test_what_does_not_fill_a_batch_goes_into_the_next_larger_one() -> None:
+    batching = BatchConfig(batch_size=8, bucket_width=1, longest_example=30)
+    shapes = FixedShapes(lengths=sentences([2] * 400 + [20] * 400), batching=batching, end_tokens=0)
+    batches, _ = dealt(shapes, sentences([2] * 11 + [20] * 6))
+    # 8 short ones; 3 more with 5 of the long ones; the sixth in an eighth of a batch.
+    assert sorted((batch.shape, len(batch.rows)) for batch in batches) == [
+        (Shape(1, 20, 0), 1), (Shape(8, 2, 0), 8), (Shape(8, 20, 0), 8),
+    ]  # fmt: skip
+    # The shape added for what is longer than anything before takes such rows alone.
+    batches, left_out = dealt(shapes, sentences([2, 30, 25, 31]))
+    assert sorted((batch.shape, len(batch.rows)) for batch in batches) == [(Shape(1, 20, 0), 1), (Shape(2, 30, 0), 2)]
+    assert left_out == 1
+
+
+def test_a_generator_tells_the_batches_of_a_window() -> None:
+    window = correlated_lengths(500)
+    shapes = FixedShapes(lengths=window, batching=BatchConfig(batch_size=8))
+
+    def rows(seed: int) -> list[list[int]]:
+        return [batch.rows.tolist() for batch in dealt(shapes, window, seed)[0]]
+
+    assert rows(1) == rows(1)
+    assert rows(1) != rows(2)
+    shapes_in_order = [batch.shape.target for batch in dealt(shapes, window)[0]]
+    assert abs(np.corrcoef(shapes_in_order[:-1], shapes_in_order[1:])[0, 1]) < 0.4

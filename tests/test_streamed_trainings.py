@@ -1,0 +1,178 @@
+"""Each family on a stream: labels and tags that come late, and a whole training with its report."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from nlp_rnn import corpora, runs, training
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
+from nlp_rnn.families import Run
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
+from nlp_rnn.model_config import (
+    ClassifierConfig,
+    ClassifierTrainingConfig,
+    SearchConfig,
+    TaggerConfig,
+    TaggerTrainingConfig,
+    TranslatorConfig,
+    TranslatorTrainingConfig,
+)
+from nlp_rnn.tasks.classification import ClassificationTask
+from nlp_rnn.tasks.tagging import TaggingTask
+
+BATCHES = BatchConfig(batch_size=4, bucket_width=8)
+
+
+def saved(folder: Path, columns: dict[str, Any], **features: Any) -> DataConfig:
+    """A stored data set whose first 8 rows are all that is known before a training, and the same for validation."""
+    types = {name: datasets.Value("string") for name in columns} | features
+    rows = datasets.Dataset.from_dict(columns, features=datasets.Features(types))
+    datasets.DatasetDict({"train": rows, "validation": rows.select(range(8))}).save_to_disk(folder / "set")
+    return DataConfig(dataset=str(folder / "set"), streaming=True, stream_sample=8, shuffle_buffer=8)
+
+
+def prepared(run: Run) -> runs.Task:
+    return runs.prepare(run, runs.load_corpus(run))
+
+
+def batches(task: runs.Task, count: int) -> list[dict[str, Any]]:
+    return list(task.set_up().epoch_batches(0).take(count).as_numpy_iterator())
+
+
+def tagger(data: DataConfig) -> TaggingTask:
+    model = TaggerConfig(
+        word_size=4, shape_size=0, character_encoder="none", encoder_size=4, encoder_layers=1, head="crf"
+    )
+    training_config = TaggerTrainingConfig(epoch_steps=6)
+    task = prepared(TaggerRun(output="unused", data=data, batching=BATCHES, model=model, training=training_config))
+    assert isinstance(task, TaggingTask)
+    return task
+
+
+SENTENCES = {
+    "tokens": [["Anna", "Ek", "sleeps"]] * 8 + [["in", "New", "York"], ["Bo", "wept", "."]] * 4,
+    "tags": [["B-PER", "I-PER", "O"]] * 8 + [["O", "B-LOC", "I-LOC"], ["B-PER", "O", "O"]] * 4,
+}
+WORDS = datasets.List(datasets.Value("string"))
+
+
+def tagged_words(task: TaggingTask, found: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+    """The tags of each sentence in some batches."""
+    return {
+        tuple(task.text.tags[tag] for tag in tags[mask])
+        for batch in found
+        for tags, mask in zip(batch["tags"], batch["mask"], strict=True)
+        if mask.any()
+    }
+
+
+def test_tags_that_a_data_set_names_are_known_before_they_come(tmp_path: Path) -> None:
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    numbers = [[names.index(tag) for tag in sentence] for sentence in SENTENCES["tags"]]
+    named = datasets.List(datasets.ClassLabel(names=names))
+    task = tagger(saved(tmp_path, {**SENTENCES, "tags": numbers}, tokens=WORDS, tags=named))
+    found = batches(task, 4)
+    # In the spelling that the network learns, of single tokens too.
+    assert tagged_words(task, found) == {("B-PER", "E-PER", "O"), ("O", "B-LOC", "E-LOC"), ("S-PER", "O", "O")}
+    assert sum(len(batch["rows"]) for batch in found) == 16
+
+
+def test_sentences_with_tags_that_nothing_named_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    task = tagger(saved(tmp_path, SENTENCES, tokens=WORDS, tags=WORDS))
+    found = batches(task, 6)
+    assert tagged_words(task, found) == {("B-PER", "E-PER", "O"), ("S-PER", "O", "O")}
+    rows = [row for batch in found[:3] for row in batch["rows"].tolist()]
+    assert sorted(rows) == [*range(8), 9, 11, 13, 15]
+    assert "row 9: a label or tag that the first rows lack" in caplog.text
+
+
+def classifier(data: DataConfig, **changes: Any) -> ClassifierRun:
+    model = ClassifierConfig(embedding_size=4, encoder_size=4, attention_size=4, ngram_buckets=64, members=1)
+    training_config = ClassifierTrainingConfig(epochs=2, epoch_steps=5, warmup_steps=0, **changes)
+    return ClassifierRun(output="unused", data=data, batching=BATCHES, model=model, training=training_config)
+
+
+TEXTS = [f"{'good' if number < 8 else 'bad'} film {number}" for number in range(16)]
+
+
+def test_labels_that_a_data_set_names_are_learned_though_the_first_rows_lack_them(tmp_path: Path) -> None:
+    names = datasets.ClassLabel(names=["bad", "good", "fair"])
+    data = saved(tmp_path, {"text": TEXTS, "label": [1] * 8 + [0] * 8}, label=names)
+    task = prepared(classifier(data, class_weights="balanced"))
+    assert isinstance(task, ClassificationTask)
+    assert task.text.labels == ("bad", "fair", "good")
+    found = batches(task, 4)
+    labels = {row: label.argmax() for batch in found for row, label in zip(batch["rows"], batch["labels"], strict=False)}
+    assert labels == {row: 2 if row < 8 else 0 for row in range(16)}
+    history = training.train(task.set_up(), task.run.training)
+    assert [row["step"] for row in history] == [5, 10]
+    assert np.isfinite(history[-1]["loss"])
+
+
+def test_texts_are_cut_and_not_left_out(tmp_path: Path) -> None:
+    texts = [*TEXTS[:15], "long " * 700]
+    data = saved(tmp_path, {"text": texts, "label": ["a", "b"] * 8})
+    found = batches(prepared(classifier(data)), 5)
+    (longest,) = (batch for batch in found if 15 in batch["rows"])
+    maximum = ClassifierRun(output="unused").reading.maximum_length
+    assert longest["texts"][0]["mask"].sum(axis=1).max() == maximum
+
+
+def test_what_is_for_streams_alone_is_refused_without_one() -> None:
+    for kind, settings in (
+        (TranslatorRun, TranslatorTrainingConfig(epoch_steps=5)),
+        (TaggerRun, TaggerTrainingConfig(epoch_steps=5)),
+        (ClassifierRun, ClassifierTrainingConfig(epoch_steps=5)),
+    ):
+        with pytest.raises(ConfigError, match="epoch_steps is for streams, .* give --streaming too, or leave it out"):
+            kind(output="unused", data=DataConfig(dataset="sample:sentiment"), training=settings)  # type: ignore[operator]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> runs.Trained:
+    """A translator on a stream, in half precision, each step of two batches."""
+    settings: dict[str, Any] = {"epochs": 2, "epoch_steps": 30, "accumulate_steps": 2, "precision": "mixed_bfloat16"}
+    return runs.train(
+        TranslatorRun(
+            output=str(tmp_path_factory.mktemp("streamed") / "model"),
+            data=DataConfig(dataset="sample:translation", streaming=True, stream_sample=300, shuffle_buffer=500),
+            text=TextConfig(tokenizer="words", vocabulary_size=500),
+            batching=BatchConfig(batch_size=50, bucket_width=32),
+            model=TranslatorConfig(embedding_size=16, encoder_size=16, decoder_size=16, attention_size=16),
+            search=SearchConfig(beam_size=1, n_best=1, maximum_length=20),
+            training=TranslatorTrainingConfig(**settings, learning_rate=0.01, warmup_steps=5, monitor="loss"),
+        )
+    )
+
+
+def test_a_translator_learns_from_a_stream(trained: runs.Trained) -> None:
+    first, second = trained.history
+    assert (first["step"], second["step"]) == (15, 30)
+    assert second["loss"] < 0.8 * first["loss"]
+    assert 0 < first["padding_share"] < 1
+    assert (trained.version / "saved_model.pb").exists()
+
+
+def test_a_report_says_that_the_data_were_a_stream(trained: runs.Trained) -> None:
+    page = (trained.folder / "model" / "report.html").read_text(encoding="utf-8")
+    assert "trained by nlp_rnn on a stream that began with 300 examples" in page
+    assert "first training examples" in page
+    assert "sample:translation (train) is read as a stream" in page
+    card = (trained.folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert "read as a stream" in card
+
+
+def test_a_stream_of_a_corpus_is_read_for_one_training_at_a_time(tmp_path: Path) -> None:
+    """Two trainings on one corpus, as in a search for settings, see the same batches."""
+    run = classifier(saved(tmp_path, {"text": TEXTS, "label": ["a", "b"] * 8}))
+    corpus = corpora.load(run.data, "classification")
+    first, second = (runs.prepare(run, corpus).set_up().epoch_batches for _ in range(2))
+    seen = [
+        [batch["rows"].tolist() for batch in epoch(0).take(3).as_numpy_iterator()] for epoch in (first, second, first)
+    ]
+    assert seen[0] == seen[1] == seen[2]
+    assert tf.data.experimental.cardinality(first(0, 2)).numpy() == 3
