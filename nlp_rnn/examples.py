@@ -52,14 +52,14 @@ class Planned(NamedTuple):
     planned: Sequence[PlannedBatch]
 
     @property
-    def features(self) -> datasets.Features:
+    def features(self) -> datasets.Features:  # noqa: D102
         return self.dataset.features
 
     @property
-    def batches(self) -> int:
+    def batches(self) -> int:  # noqa: D102
         return len(self.planned)
 
-    def read(self, columns: list[str]) -> Iterable[Picked]:
+    def read(self, columns: list[str]) -> Iterable[Picked]:  # noqa: D102
         table = self.dataset.select_columns(columns).with_format("arrow")
         return (Picked(batch.rows, batch.shape, table[batch.rows]) for batch in self.planned)
 

@@ -175,8 +175,8 @@ class Feed:
             if not self._warned:
                 first = next(number for number, row in prepared if row is None)
                 _log.warning(
-                    "%s, row %d: a label or tag that the first rows lack. Such rows are left out, and counted where the "
-                    "stream ends; a larger stream_sample (--stream-sample) knows more of them.",
+                    "%s, row %d: a label or tag that the first rows lack. Such rows are left out, and counted where "
+                    "the stream ends; a larger stream_sample (--stream-sample) knows more of them.",
                     self.stream.name, first + 1,
                 )  # fmt: skip
                 self._warned = True

@@ -19,7 +19,11 @@ from nlp_rnn.model_config import (
         (DataConfig, {"validation_share": 0.0}, "validation_share must be between 0 and 1, not 0.0"),
         (DataConfig, {"validation_share": 1.0}, "validation_share must be between 0 and 1"),
         (DataConfig, {"dataset": "x", "train": ("y",)}, "dataset and train exclude each other"),
-        (DataConfig, {"streaming": True, "train": ("y",)}, "streaming is for a data set .* Local files need none of it"),
+        (
+            DataConfig,
+            {"streaming": True, "train": ("y",)},
+            "streaming is for a data set .* Local files need none of it",
+        ),
         (DataConfig, {"streaming": True}, "streaming is for a data set given by --dataset"),
         (DataConfig, {"stream_sample": 0}, "stream_sample must be at least 1"),
         (DataConfig, {"shuffle_buffer": 0}, "shuffle_buffer must be at least 1"),

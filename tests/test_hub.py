@@ -219,7 +219,9 @@ def test_a_data_set_is_streamed_from_the_hub_and_gone_on_with(hub: Hub, home: Pa
     assert found["first"] == rows[:3]
     assert [row["source"] for row in found["validation"]] == ["a63", "a64", "a65"]
     # Nothing of it was stored.
-    assert not [path for path in home.rglob("*") if path.is_file() and "numbers" in str(path) and path.suffix == ".arrow"]
+    assert not [
+        path for path in home.rglob("*") if path.is_file() and "numbers" in str(path) and path.suffix == ".arrow"
+    ]
     jobs = [rated(f"org/{name}", streaming=True) for name in ("nothing", "broken")]
     nothing, broken = load(hub.address, home, jobs)
     assert "doesn't exist on the Hub" in nothing["error"]

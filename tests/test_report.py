@@ -137,3 +137,11 @@ def test_a_card_of_local_files_names_them_without_their_folders_and_claims_no_hu
 def test_samples_and_folders_are_no_data_sets_of_the_hub(dataset: str) -> None:
     run = TaggerRun(output="o", data=DataConfig(dataset=dataset), model=TaggerConfig())
     assert huggingface_hub.ModelCard(card(findings(run))).data.datasets is None
+
+
+def test_of_a_stream_the_first_examples_are_told_as_such(tmp_path: Path) -> None:
+    data = DataConfig(dataset="org/names", streaming=True)
+    reader, model_card = written(tmp_path, findings(run=TaggerRun(output="models/names", data=data)))
+    assert "trained by nlp_rnn on a stream that began with 4 examples for 2 epochs." in reader.text
+    assert "first training examples4" in reader.text
+    assert "read as a stream. What is said here of training examples is said of those it began with. 4" in model_card
