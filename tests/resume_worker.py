@@ -88,7 +88,7 @@ def a_run(folder: Path, family: str, name: str, *, resume: bool, **changes: Any)
         )
     data = DataConfig(train=(str(folder / "train.jsonl"),), validation=(str(folder / "validation.jsonl"),))
     if family == "streamed tagger":  # in its 16 batches it comes round
-        data = DataConfig(dataset=str(folder / "set"), streaming=True, stream_sample=64, shuffle_buffer=40)
+        data = DataConfig(dataset=str(folder / "set"), streaming=True, stream_sample=64, shuffle_buffer=60)
         training["epoch_steps"] = 8
     sizes = {"word_size": 8, "shape_size": 4, "character_embedding_size": 4, "character_size": 8, "encoder_size": 8}
     return TaggerRun(
