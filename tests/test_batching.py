@@ -14,6 +14,7 @@ from nlp_rnn.batching import (
     evaluation_batches,
     measure,
     measure_sentences,
+    pair_measure,
     source_batches,
     tagging_batches,
     tagging_evaluation_batches,
@@ -123,6 +124,16 @@ def test_measured_lengths_are_counted_without_end_tokens() -> None:
     lengths = measure(corpus(rows), **TOKENIZERS)
     np.testing.assert_array_equal(lengths.source, np.arange(2500, dtype=np.int32) % 7, strict=True)
     np.testing.assert_array_equal(lengths.target, np.arange(2500, dtype=np.int32) % 5, strict=True)
+
+
+def test_small_data_sets_are_measured_alike_one_after_the_other() -> None:
+    measured = pair_measure(**TOKENIZERS)
+    for rows in ([("a " * (i % 7), "x " * (i % 5)) for i in range(2500)], [("ß n\0 c", "")], []):
+        dataset = datasets.Dataset.from_dict({"source": [row[0] for row in rows], "target": [row[1] for row in rows]})
+        lengths = measured(dataset)
+        np.testing.assert_array_equal(lengths.source, [len(source.split()) for source, _ in rows])
+        np.testing.assert_array_equal(lengths.target, [len(target.split()) for _, target in rows])
+        assert lengths.source.dtype == lengths.target.dtype == np.int32
 
 
 def test_every_row_comes_once_an_epoch_with_its_own_target() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nlp_rnn.batching import classification_batches, classification_evaluation_batches, measure_texts
+from nlp_rnn.batching import classification_batches, classification_evaluation_batches, measure_texts, text_measure
 from nlp_rnn.config import BatchConfig
 from nlp_rnn.plans import BatchPlan, Shape
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
@@ -76,6 +76,13 @@ def test_texts_are_measured_by_what_they_are_cut_into() -> None:
     pairs = measure_texts(labelled([("a", "b c a", []), ("b b", "", [])]), cut=SOURCE.tokenize)
     np.testing.assert_array_equal(pairs.source, np.int32([1, 2]), strict=True)
     np.testing.assert_array_equal(pairs.target, np.int32([3, 0]), strict=True)
+    for rows in ([("a b", []), ("", []), ("c q", [])], [("a", "b c a", []), ("b b", "", [])]):
+        small, large = (
+            text_measure(cut=SOURCE.tokenize)(labelled(rows)),
+            measure_texts(labelled(rows), cut=SOURCE.tokenize),
+        )
+        np.testing.assert_array_equal(small.source, large.source, strict=True)
+        np.testing.assert_array_equal(small.target, large.target, strict=True)
 
 
 def test_texts_labels_and_masks_by_hand() -> None:

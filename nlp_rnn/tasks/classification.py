@@ -153,12 +153,13 @@ class ClassificationTask:
             known = [numbers[label] for label in labels if label in numbers]
             return {**row, "label": known} if len(known) == len(labels) else None
 
+        measure = batching.text_measure(cut=self.text.reader.cut)
         feed = Feed(
             stream=stream,
             shapes=shapes,
             features=self.numbered.features,
             prepare=prepare,
-            measure=lambda dataset: self._read_of(batching.measure_texts(dataset, cut=self.text.reader.cut)),
+            measure=lambda dataset: self._read_of(measure(dataset)),
             seed=self.run.training.seed,
             steps=self.run.training.epoch_steps or EPOCH_STEPS,
         )

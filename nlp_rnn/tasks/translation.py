@@ -109,7 +109,7 @@ class TranslationTask:
             shapes=FixedShapes(lengths=self._lengths, batching=self.run.batching),
             features=self.corpus.train.features,
             prepare=lambda row: row,
-            measure=lambda dataset: batching.measure(dataset, **tokenizers),
+            measure=batching.pair_measure(**tokenizers),
             seed=self.run.training.seed,
             steps=self.run.training.epoch_steps or EPOCH_STEPS,
         )
