@@ -18,7 +18,17 @@ from pathlib import Path
 
 from benchmarks import measuring, peers
 
-BENCHMARKS = ("recurrent", "translation", "tagging", "classification", "training", "serving", "memory", "streaming")
+BENCHMARKS = (
+    "recurrent",
+    "translation",
+    "tagging",
+    "classification",
+    "training",
+    "serving",
+    "memory",
+    "streaming",
+    "workers",
+)
 """Modules with a function `measure(options)` that returns results."""
 
 

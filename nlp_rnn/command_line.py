@@ -93,10 +93,10 @@ def run(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if not _is_users(error):
+        if not _is_users(error) and not _is_elsewhere(error):
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if _is_users(error) else 1)
 
 
 def print_json(value: Any) -> None:
@@ -303,6 +303,12 @@ def _is_users(error: Exception) -> bool:
     if isinstance(error, ConfigError) or (readers is not None and isinstance(error, readers.DataError)):
         return True
     return isinstance(error, _USERS_OS_ERRORS) or (isinstance(error, OSError) and error.errno in _USERS_ERRNOS)
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    """Tells whether another process is gone, of which no traceback of this one could tell more."""
+    cluster = sys.modules.get("nlp_rnn.cluster")
+    return cluster is not None and isinstance(error, cluster.LostWorkerError)
 
 
 def _one_line(error: object) -> str:

@@ -182,6 +182,10 @@ class TrainingConfig:
             each epoch too, and with 0 only there.
         resume: Go on from the newest checkpoint of the output, if it has any.
         tensorboard: Write the history to the output's `logs/` for TensorBoard.
+        strategy: Train on one device, on all GPUs of this machine, or as one
+            of several workers, which the environment variable TF_CONFIG names.
+            Each batch is divided over the devices.
+        worker_timeout: Seconds that a worker waits for the others at the start.
     """
 
     epochs: int = 16
@@ -203,6 +207,8 @@ class TrainingConfig:
     checkpoint_steps: int = 500
     resume: bool = False
     tensorboard: bool = False
+    strategy: Literal["single", "mirrored", "multi-worker"] = "single"
+    worker_timeout: float = 60.0
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
@@ -218,6 +224,7 @@ class TrainingConfig:
         require(self.accumulate_steps >= 1, "accumulate_steps", self.accumulate_steps, "at least 1")
         require(self.checkpoint_steps >= 0, "checkpoint_steps", self.checkpoint_steps, "at least 0")
         require(self.patience >= 1, "patience", self.patience, "at least 1")
+        require(self.worker_timeout > 0, "worker_timeout", self.worker_timeout, "above 0")
         require(self.average_checkpoints >= 1, "average_checkpoints", self.average_checkpoints, "at least 1")
 
 

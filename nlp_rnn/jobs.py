@@ -10,6 +10,7 @@ from nlp_rnn.config import (
     ConfigError,
     DataConfig,
     TextConfig,
+    TrainingConfig,
     require,
     require_stream_for_epoch_steps,
 )
@@ -57,6 +58,7 @@ class TranslatorRun:
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
         require_stream_for_epoch_steps(self.data, self.training)
+        _require_divisible(self.data, self.training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,7 @@ class TaggerRun:
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
         require_stream_for_epoch_steps(self.data, self.training)
+        _require_divisible(self.data, self.training)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +123,21 @@ class ClassifierRun:
     def __post_init__(self) -> None:
         require(bool(self.output), "output", self.output, "the path of a model directory")
         require_stream_for_epoch_steps(self.data, self.training)
+        _require_divisible(self.data, self.training)
         if self.reading.subword_sampling and (self.training.deterministic or self.training.resume):
             raise ConfigError(
                 "subword_sampling has no seed: neither deterministic nor resume can keep its word with it."
             )
         if self.data.multi_label and self.training.class_weights == "balanced":
             raise ConfigError("class_weights are for examples with one label: leave them out with multi_label.")
+
+
+def _require_divisible(data: DataConfig, training: TrainingConfig) -> None:
+    if data.streaming and training.strategy != "single":
+        raise ConfigError(
+            f"strategy {training.strategy} divides batches that are planned from all of the data: it cannot be had "
+            "with streaming. Leave one of them out."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.config import TrainingConfig
+from nlp_rnn.distribution import Compute, Sums
 from nlp_rnn.schedules import OneCycle, ReduceOnPlateau, WarmUpThenDecay
 
 Batch = Mapping[str, tf.Tensor]
@@ -78,6 +79,8 @@ class TrainStep:
         accumulates: whether there will be calls without update.
         shares: how large each parameter's steps are at a training step, as a
             share of what the optimizer makes them; see `schedules.thawing`.
+        across: computes a batch on all devices of a training, given what
+            computes one on one; the result is to be that of the whole batch.
         signature: what batches look like, from a data set's `element_spec`.
             With it, all batches run through one and the same graph; without,
             what a batch computes may depend, in the last bit, on the shapes
@@ -93,6 +96,7 @@ class TrainStep:
         clip_norm: float,
         accumulates: bool = False,
         shares: Callable[[tf.Tensor], Sequence[tf.Tensor]] | None = None,
+        across: Callable[[Compute, Any], Sums] | None = None,
         signature: Any = None,
     ):
         self._variables = network.trainable_variables
@@ -101,6 +105,7 @@ class TrainStep:
         self._clip_norm = clip_norm
         self._accumulates = accumulates
         self._shares = shares
+        self._across = across
         options = {"autograph": False, "reduce_retracing": signature is None}
         signatures = None if signature is None else (signature,)
         # Compiled, the update passes over each parameter once instead of once an operation.
@@ -137,14 +142,20 @@ class TrainStep:
                 value.assign(tf.zeros_like(value))
         return norm
 
-    def _gradients(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def _gradients(self, batch: Any) -> Sums:
         """Returns the loss, the items, and the gradient of the mean loss times the loss scale."""
+        return self._gradients_here(batch) if self._across is None else self._across(self._gradients_here, batch)
+
+    def _gradients_here(self, batch: Batch) -> Sums:
         with tf.GradientTape() as tape:
             total, items = self._objective(batch, tf.cast(self._optimizer.iterations, tf.int32))
             scaled = self._scale() * tf.math.divide_no_nan(total, items)
         gradients = tape.gradient(scaled, [variable.value for variable in self._variables])
         # Rows of an embedding's gradient that meet are summed here.
-        return total, items, [tf.convert_to_tensor(gradient) for gradient in gradients]
+        dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        for gradient, variable in zip(dense, self._variables, strict=True):
+            gradient.set_shape(variable.shape)  # which the sum forgets
+        return total, items, dense
 
     def _scaled_update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         scale = self._scale()

@@ -8,6 +8,7 @@ padded, before a single text is read. Hence also an exact resume: `seed`,
 `epoch` and the number of batches done say all there is to know.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -60,13 +61,23 @@ class PlannedBatch(NamedTuple):
     """What a batch will be made of.
 
     Attributes:
-        rows: int64. At least one, at most `shape.examples`; the rest of the
-            batch are empty examples, masked altogether.
+        rows: int64. At least one (of a part, maybe none), at most
+            `shape.examples`; the rest are empty examples, masked altogether.
         shape: What the batch is padded to.
     """
 
     rows: np.ndarray
     shape: Shape
+
+
+class Part(NamedTuple):
+    """One of the parts that each batch is divided into, each for a device of its own; by default all of it."""
+
+    place: int = 0
+    of: int = 1
+
+
+WHOLE = Part()
 
 
 class BatchPlan:
@@ -122,6 +133,23 @@ class BatchPlan:
         ]
         self.shapes = tuple(group.shape for group in self._groups)
         self._tokens = int(source.sum()), int(target.sum())
+        self._part = WHOLE
+
+    def part(self, part: Part) -> "BatchPlan":
+        """Returns the plan of one part of every batch; together, all parts have the rows of this plan's batches.
+
+        Rows are dealt out one by one. Parts have the same shape, filled up
+        with empty examples: of a small batch, some may have no row at all.
+        What is said of shapes and padding stays that of whole batches.
+        """
+        parted = copy.copy(self)
+        parted._part = part
+        return parted
+
+    def _dealt(self, batch: PlannedBatch) -> PlannedBatch:
+        place, of = self._part
+        examples = -(-batch.shape.examples // of)
+        return PlannedBatch(batch.rows[place::of], batch.shape._replace(examples=examples))
 
     def __len__(self) -> int:
         """The number of batches of an epoch."""
@@ -145,7 +173,7 @@ class BatchPlan:
 
     def in_order(self) -> list[PlannedBatch]:
         """The batches by length, the shortest first."""
-        return [batch for group in self._groups for batch in group.cut(group.rows)]
+        return [self._dealt(batch) for group in self._groups for batch in group.cut(group.rows)]
 
     def shuffled(self, *, seed: int, epoch: int) -> list[PlannedBatch]:
         """The batches of one epoch: other rows together, and in another order, for each seed and epoch.
@@ -156,7 +184,7 @@ class BatchPlan:
         """
         generator = np.random.default_rng((seed, epoch))
         batches = [batch for group in self._groups for batch in group.cut(generator.permutation(group.rows))]
-        return [batches[i] for i in generator.permutation(len(batches))]
+        return [self._dealt(batches[i]) for i in generator.permutation(len(batches))]
 
 
 class FixedShapes:

@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from nlp_rnn import corpora, hardware, report, store, training, transfer
+from nlp_rnn import corpora, distribution, hardware, report, store, training, transfer
 from nlp_rnn.checkpoints import Checkpoints, Snapshot, fingerprint_of_files, fingerprint_of_rows
 from nlp_rnn.config import TrainingConfig
+from nlp_rnn.distribution import Devices
 from nlp_rnn.event_files import EventFile
 from nlp_rnn.export import export_model
 from nlp_rnn.families import Run, family_of
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 _SAMPLES = 32
 # What may differ between a training and the one that goes on from its checkpoint.
-_FREE = ("output", "samples", "resume", "checkpoint_steps", "tensorboard")
+_FREE = ("output", "samples", "resume", "checkpoint_steps", "tensorboard", "strategy", "worker_timeout")
 
 Task = TranslationTask | TaggingTask | ClassificationTask
 
@@ -53,11 +54,14 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     """Trains a model and exports its best checkpoint.
 
     While it trains, checkpoints are kept in the output; with `resume` it goes
-    on from the newest one, as if it had never been interrupted.
+    on from the newest one, as if it had never been interrupted. Of several
+    workers the chief, the first, alone measures, stores and exports; the others
+    wait for that, and return the same as the chief does.
 
     Args:
         run: everything the training needs to know; its class tells the family.
-        callbacks: Keras callbacks, such as a progress bar.
+        callbacks: Keras callbacks, such as a progress bar. Each worker runs
+            its own; only the chief's can stop the training, after an epoch.
 
     Raises:
         ConfigError: the settings are impossible, `run.output` holds something
@@ -66,26 +70,56 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
         DivergenceError: the loss or its gradient became infinite or NaN.
         ExportError: the export does not answer like the trained network; the
             network is stored all the same.
+        LostWorkerError: other workers did not come, or are gone.
     """
     store.check_output(run.output)
-    resume, run = run.training.resume, _resolved(run)
-    folder = Path(run.output)
+    devices = distribution.start(run.training.strategy, timeout=run.training.worker_timeout)
+    folder, resume, run = Path(run.output), run.training.resume, _resolved(run)
     checkpoints = Checkpoints(folder=folder / store.CHECKPOINT, settings=_settings(run))
+    with devices.guarding():
+        task, history = _learn(run, devices, checkpoints, callbacks, resume=resume)
+        version, metrics = devices.from_chief(lambda: _finish(task, checkpoints, run.output, history))
+    return Trained(folder=folder, version=Path(version), metrics=metrics, history=history)
+
+
+def _finish(
+    task: Task, checkpoints: Checkpoints, output: str, history: list[dict[str, float]]
+) -> tuple[str, dict[str, Any]]:
+    """Stores and exports the trained network; returns the folder of the export, and the metrics."""
+    metrics = _keep(task, output, history)
+    checkpoints.remove()
+    return str(export_model(output)), metrics
+
+
+def _learn(
+    run: Run,
+    devices: Devices,
+    checkpoints: Checkpoints,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    resume: bool,
+) -> tuple[Task, list[dict[str, float]]]:
+    """Prepares a task and trains its network, from the newest checkpoint on with `resume`."""
     snapshot = _snapshot(checkpoints) if resume else None
     _fix_randomness(run.training)
     task = prepare(run, load_corpus(run))
     checkpoints.data = _fingerprints(task)
     if snapshot is not None:
         checkpoints.require_same_data(snapshot)
+    # By then all have read their checkpoint, which the chief's next one may replace.
+    newest = checkpoints.newest.name if checkpoints.newest else None
+    devices.agree({**checkpoints.settings, **checkpoints.data, "newest checkpoint": newest})
     _log.info("%s parameters.", f"{task.network.count_params():,}")
-    watchers = [*callbacks, EventFile(folder / store.LOGS)] if run.training.tensorboard else callbacks
+    watchers = list(callbacks)
+    if run.training.tensorboard and devices.is_chief:
+        watchers.append(EventFile(Path(run.output) / store.LOGS))
     made = task.set_up()
     if run.init_from:
         made = dataclasses.replace(made, depths=transfer.depths(task.network))
-    history = training.train(made, run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot)
-    metrics = _keep(task, run.output, history)
-    checkpoints.remove()
-    return Trained(folder=folder, version=export_model(folder), metrics=metrics, history=history)
+    history = training.train(
+        made, run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot, devices=devices
+    )
+    return task, history
 
 
 def _resolved(run: Run) -> Run:

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from nlp_rnn.checkpoints import Checkpoints, Snapshot
 from nlp_rnn.config import ConfigError, TrainingConfig
+from nlp_rnn.distribution import Devices, EpochBatches
 from nlp_rnn.optimization import Objective, Outcome, TrainStep, build_optimizer, build_schedule
 from nlp_rnn.schedules import ReduceOnPlateau, thawing
 
@@ -35,13 +36,6 @@ _ROWS_SHOWN = 10
 
 class DivergenceError(RuntimeError):
     """The loss or its gradient is no longer a number."""
-
-
-class EpochBatches(Protocol):
-    """The batches of a training, the same ones for the same numbers."""
-
-    def __call__(self, epoch: int, start: int = 0) -> tf.data.Dataset:
-        """Returns those of an epoch, from one of them on; both are counted from 0."""
 
 
 class Positions(Protocol):
@@ -102,6 +96,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     checkpoints: Checkpoints | None = None,
     snapshot: Snapshot | None = None,
+    devices: Devices | None = None,
 ) -> list[dict[str, float]]:
     """Trains a network, and leaves it with its best weights.
 
@@ -117,6 +112,8 @@ def train(
         checkpoints: where to keep checkpoints, if at all.
         snapshot: what they held, to go on from there. Everything after it is
             as it would have been without the interruption.
+        devices: where to compute; one device, if not given. Of several
+            processes the chief measures and writes, and the others follow it.
 
     Returns:
         The history, a row for each epoch: `epoch` (from 1), `step`,
@@ -131,7 +128,7 @@ def train(
         Exception: what a stream's reading ended with.
     """
     try:
-        return _Loop(training, settings, callbacks, checkpoints).run(snapshot)
+        return _Loop(training, settings, callbacks, checkpoints, devices or Devices()).run(snapshot)
     except tf.errors.OpError as error:
         if training.stream is not None and training.stream.failure is not None:
             raise training.stream.failure from error
@@ -172,8 +169,10 @@ class _Loop:
         settings: TrainingConfig,
         callbacks: Sequence[keras.callbacks.Callback],
         checkpoints: Checkpoints | None,
+        devices: Devices,
     ):
         self._training, self._settings, self._checkpoints = training, settings, checkpoints
+        self._devices = devices
         self._network = training.network
         self._steps_per_epoch = math.ceil(training.steps_per_epoch / settings.accumulate_steps)
         self._schedule = build_schedule(settings, settings.epochs * self._steps_per_epoch)
@@ -190,6 +189,7 @@ class _Loop:
     def run(self, snapshot: Snapshot | None) -> list[dict[str, float]]:
         if snapshot is not None:
             self._restore(snapshot)
+        self._devices.begin(self._variables())
         self._began = time.perf_counter() - self._progress.seconds
         self._network.stop_training = False
         self._watchers.on_train_begin()
@@ -210,7 +210,7 @@ class _Loop:
         self._epoch_began = time.perf_counter() - progress.sums.seconds
         self._watchers.on_epoch_begin(progress.epoch)
         self._run_batches()
-        row = self._row()
+        row = self._devices.from_chief(self._row)
         progress.history.append(row)
         self._watchers.on_epoch_end(progress.epoch, row)
         better = self._keep_best(row)
@@ -218,20 +218,21 @@ class _Loop:
             rate = settings.learning_rate * settings.plateau_factor**self._schedule.reductions
             _log.info("No better %s: the learning rate is reduced to %.3g.", self._training.monitor, rate)
         self._last = [*self._last, self._network.get_weights()][-settings.average_checkpoints :]
-        progress.epoch, progress.sums, progress.stopped = progress.epoch + 1, _Sums(), self._network.stop_training
+        progress.epoch, progress.sums = progress.epoch + 1, _Sums()
+        progress.stopped = self._devices.from_chief(lambda: self._network.stop_training)
         if progress.epochs_since >= settings.patience:
             _log.info("No better %s for %d epochs: training ends.", self._training.monitor, settings.patience)
         self._save()
 
     def _run_batches(self) -> None:
         training, sums, every = self._training, self._progress.sums, self._settings.accumulate_steps
-        batches = training.epoch_batches(self._progress.epoch, sums.batches)
+        batches = self._devices.batches(training.epoch_batches, self._progress.epoch, sums.batches)
         step = self._step = self._step or self._build_step(batches.element_spec)
         for batch in batches:
             self._watchers.on_train_batch_begin(sums.batches)
             update = (sums.batches + 1) % every == 0 or sums.batches + 1 == training.steps_per_epoch
             outcome = step(batch, update=update)
-            self._waiting.append((outcome, batch.get("rows")))
+            self._waiting.append((outcome, self._devices.rows(batch)))
             self._watchers.on_train_batch_end(sums.batches, {"loss": outcome.total / tf.maximum(outcome.items, 1.0)})
             sums.batches += 1
             due = update and self._is_checkpoint_due()
@@ -239,7 +240,7 @@ class _Loop:
                 self._look()
             if due:
                 self._save()
-            if self._network.stop_training:
+            if self._network.stop_training and self._devices.may_stop_alone:
                 break
         self._look()
 
@@ -251,6 +252,7 @@ class _Loop:
             clip_norm=self._settings.clip_norm,
             accumulates=self._settings.accumulate_steps > 1,
             shares=self._shares(),
+            across=self._devices.mean,
             signature=signature,
         )
 
@@ -332,7 +334,8 @@ class _Loop:
 
     def _measure_mean(self) -> None:
         self._network.set_weights([np.mean(weights, axis=0) for weights in zip(*self._last, strict=True)])
-        averaged, monitor = dict(self._training.validate()), self._training.monitor
+        averaged = self._devices.from_chief(lambda: dict(self._training.validate()))
+        monitor = self._training.monitor
         _log.info("Mean of the last %d epochs: %s %.4g", len(self._last), monitor, averaged[monitor])
         self._keep_best(averaged)
 
@@ -344,7 +347,7 @@ class _Loop:
         return [*self._network.variables, *self._optimizer.variables, *seeds]
 
     def _save(self) -> None:
-        if self._checkpoints is None:
+        if self._checkpoints is None or not self._devices.is_chief:
             return
         progress, now = self._progress, time.perf_counter()
         progress.seconds = now - self._began

@@ -72,6 +72,8 @@ def tune(run: TuneRun, *, callbacks: Callable[[], Sequence[keras.callbacks.Callb
         DataError: The data cannot be read.
     """
     optuna, settings, base = _optuna(), run.tuning, _without_tuning(run)
+    if base.training.strategy != "single":
+        raise ConfigError(f"A search trains on one device: leave out strategy {base.training.strategy}.")
     folder = Path(run.output)
     space = read_space(settings.space, base)
     _prepare_folder(folder)

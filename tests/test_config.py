@@ -54,6 +54,7 @@ from nlp_rnn.model_config import (
         (TranslatorTrainingConfig, {"scheduled_sampling_floor": 1.1}, "sampling_floor must be between 0 and 1"),
         (TranslatorTrainingConfig, {"scheduled_sampling_steps": 0}, "scheduled_sampling_steps must be at least 1"),
         (TrainingConfig, {"patience": 0}, "patience must be at least 1"),
+        (TrainingConfig, {"worker_timeout": 0.0}, "worker_timeout must be above 0, not 0.0"),
         (TrainingConfig, {"average_checkpoints": 0}, "average_checkpoints must be at least 1"),
         (TrainingConfig, {"seed": -1}, "seed must be at least 0"),
         (TranslatorTrainingConfig, {"epochs": 0}, "epochs must be at least 1"),  # the common part is checked too

@@ -63,8 +63,10 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": set(),
     "hardware": {"layers"},
     "checkpoints": {"config", "folders"},
-    "optimization": {"config", "schedules"},
-    "training": {"checkpoints", "config", "optimization", "schedules"},
+    "cluster": {"config"},
+    "distribution": {"cluster", "config", "plans"},
+    "optimization": {"config", "distribution", "schedules"},
+    "training": {"checkpoints", "config", "distribution", "optimization", "schedules"},
     "event_files": set(),
     "export": {
         "families", "folders", "jobs", "models", "parity", "portability", "server_files", "signature_inputs", "store",

@@ -112,3 +112,12 @@ def test_classes_are_balanced_where_one_label_is_right() -> None:
     assert ClassifierRun(output="o", training=balanced).training.class_weights == "balanced"
     with pytest.raises(ConfigError, match="class_weights are for examples with one label: leave them out with multi_"):
         ClassifierRun(output="o", data=DataConfig(multi_label=True), training=balanced)
+
+
+@pytest.mark.parametrize("kind", [TranslatorRun, TaggerRun, ClassifierRun])
+def test_a_stream_is_not_divided_over_devices(kind: type) -> None:
+    training = kind(output="o").training
+    divided = dataclasses.replace(training, strategy="mirrored")
+    with pytest.raises(ConfigError, match="strategy mirrored .* cannot be had with streaming"):
+        kind(output="o", data=DataConfig(dataset="x", streaming=True), training=divided)
+    kind(output="o", data=DataConfig(dataset="x", streaming=True), training=training)

@@ -7,7 +7,7 @@ import pytest
 
 from nlp_rnn import plans as module
 from nlp_rnn.config import BatchConfig, ConfigError
-from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths, PlannedBatch, Shape, complete_plan
+from nlp_rnn.plans import WHOLE, BatchPlan, FixedShapes, Lengths, Part, PlannedBatch, Shape, complete_plan
 
 
 def correlated_lengths(count: int, longest: int = 100) -> Lengths:
@@ -184,6 +184,31 @@ def test_nothing_to_plan_is_an_error_that_says_so() -> None:
         complete_plan(sentences([]), BatchConfig())
     with pytest.raises(ConfigError, match="All 2 examples have more than 2 tokens; the shortest has 3: raise"):
         BatchPlan(lengths=sentences([3, 4]), batching=BatchConfig(longest_example=2), end_tokens=0)
+
+
+def test_the_parts_of_a_batch_have_its_rows_and_one_shape() -> None:
+    plan = BatchPlan(lengths=correlated_lengths(47), batching=BatchConfig(batch_size=6))
+    parts = [plan.part(Part(place, 4)).shuffled(seed=1, epoch=2) for place in range(4)]
+    for batch, *dealt in zip(plan.shuffled(seed=1, epoch=2), *parts, strict=True):
+        assert sorted(row for part in dealt for row in part.rows) == sorted(batch.rows)
+        examples = -(-batch.shape.examples // 4)
+        assert {part.shape for part in dealt} == {batch.shape._replace(examples=examples)}
+        assert max(len(part.rows) for part in dealt) <= examples
+    assert {len(part.rows) for batches in parts for part in batches} == {1, 2}
+
+
+def test_of_a_batch_with_fewer_rows_than_parts_some_parts_are_empty() -> None:
+    plan = BatchPlan(lengths=correlated_lengths(1), batching=BatchConfig(batch_size=1))
+    parts = [plan.part(Part(place, 2)).in_order() for place in range(2)]
+    assert [[len(batch.rows) for batch in batches] for batches in parts] == [[1], [0]]
+    assert parts[0][0].shape == parts[1][0].shape
+
+
+def test_a_plan_has_one_part_by_default() -> None:
+    plan = BatchPlan(lengths=correlated_lengths(20), batching=BatchConfig(batch_size=5))
+    for mine, theirs in zip(plan.part(WHOLE).in_order(), plan.in_order(), strict=True):
+        np.testing.assert_array_equal(mine.rows, theirs.rows)
+        assert mine.shape == theirs.shape
 
 
 # Shapes for the windows of a stream

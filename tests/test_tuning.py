@@ -172,6 +172,8 @@ def test_the_script_refuses_what_cannot_be_searched(run: Script, tmp_path: Path)
     assert "Did you mean tagger?" in complaint(run("tune.py", "taggr", *told))
     assert "The first argument must be one of" in complaint(run("tune.py"))
     assert "--space is required" in complaint(run("tune.py", "tagger", "--output", tmp_path / "o"))
+    message = complaint(run("tune.py", "tagger", *told, "--strategy", "mirrored"))
+    assert "leave out strategy mirrored" in message
     space.write_text("learning_rate: [0.1]")
     message = complaint(run("tune.py", "tagger", *told[:4], "--output", tmp_path))
     assert "holds something else (space.yaml)" in message

@@ -23,7 +23,7 @@ from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.classifier import Classifier
 from nlp_rnn.optimization import Objective
-from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths
+from nlp_rnn.plans import WHOLE, BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
 from nlp_rnn.reviews import Mistake, Review
 from nlp_rnn.rows import Row
@@ -125,9 +125,9 @@ class ClassificationTask:
         made = Training(
             network=self.network,
             objective=self._objective(generator),
-            epoch_batches=lambda epoch, start=0: batching.classification_batches(
+            epoch_batches=lambda epoch, start=0, part=WHOLE: batching.classification_batches(
                 self.numbered,
-                plan=plan,
+                plan=plan.part(part),
                 reader=self.text.reader,
                 classes=len(self.text.labels),
                 seed=seed,

@@ -21,7 +21,7 @@ from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.tagger import Tagger
 from nlp_rnn.optimization import Objective
-from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths
+from nlp_rnn.plans import WHOLE, BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reading import WordReader
 from nlp_rnn.reviews import Mistake, Review, Slip
 from nlp_rnn.rows import Row
@@ -131,8 +131,8 @@ class TaggingTask:
         made = Training(
             network=self.network,
             objective=self._objective(generator),
-            epoch_batches=lambda epoch, start=0: batching.tagging_batches(
-                self.numbered, plan=plan, read_words=self.text.reader, seed=seed, epoch=epoch, start=start
+            epoch_batches=lambda epoch, start=0, part=WHOLE: batching.tagging_batches(
+                self.numbered, plan=plan.part(part), read_words=self.text.reader, seed=seed, epoch=epoch, start=start
             ),
             steps_per_epoch=len(plan),
             validate=self.validator(),

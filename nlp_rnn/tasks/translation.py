@@ -22,7 +22,7 @@ from nlp_rnn.metrics import sentence_chrf, translation_metrics
 from nlp_rnn.models.translation import greatest_target_lengths
 from nlp_rnn.models.translator import Translator
 from nlp_rnn.optimization import Objective
-from nlp_rnn.plans import BatchPlan, FixedShapes, Lengths
+from nlp_rnn.plans import WHOLE, BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reviews import Attention, Mistake, Review
 from nlp_rnn.schedules import truth_share
 from nlp_rnn.search import Hypotheses
@@ -91,8 +91,8 @@ class TranslationTask:
         made = Training(
             network=self.network,
             objective=self._objective(),
-            epoch_batches=lambda epoch, start=0: batching.translation_batches(
-                self.corpus.train, plan=plan, seed=seed, epoch=epoch, start=start, **tokenizers
+            epoch_batches=lambda epoch, start=0, part=WHOLE: batching.translation_batches(
+                self.corpus.train, plan=plan.part(part), seed=seed, epoch=epoch, start=start, **tokenizers
             ),
             steps_per_epoch=len(plan),
             validate=self.validator(),
