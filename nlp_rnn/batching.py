@@ -216,7 +216,7 @@ def classification_batches(
     """Returns the training batches of one epoch of labelled texts.
 
     Args:
-        dataset: with columns `text`, perhaps `text_pair`, and `label`, a list of numbers.
+        dataset: with columns `text`, perhaps `text_pair`, and `label`, a list of numbers; see also `cutting.cut_texts`.
         plan: made from the lengths of this data set, cut at most, `end_tokens` 0.
         reader: turns texts into the inputs of `nlp_rnn.models.classifier.Classifier`.
         classes: int. Number of labels.
@@ -271,7 +271,7 @@ def _count(dataset: datasets.Dataset, column: str, cut: Cut) -> np.ndarray:
     """Returns the tokens of each row's text, int32 (rows,)."""
     rows = np.array_split(np.arange(len(dataset)), -(-len(dataset) // _ROWS_AT_ONCE) or 1)
     chunks = [PlannedBatch(part, Shape(len(part), 0, 0)) for part in rows]
-    counts = encoded(Planned(dataset, chunks), [column], lambda read: cut(read[column]).row_lengths())
+    counts = encoded(Planned(dataset, chunks), [column], lambda read: cut(_given(read, column)).row_lengths())
     return np.concatenate(list(counts.as_numpy_iterator())).astype(np.int32)
 
 
@@ -316,7 +316,7 @@ def _labelled(examples: Examples, reader: TextReader, cut_texts: Cut, classes: i
         count, *lengths = tf.unstack(read["shape"])
         texts = []
         for column, length in zip(columns, lengths, strict=False):
-            cut = cut_texts(read[column])
+            cut = cut_texts(_given(read, column))
             units = cut.to_tensor(shape=tf.stack([count, length]))
             sizes = tf.minimum(tf.cast(cut.row_lengths(), tf.int32), length)
             mask = tf.sequence_mask(tf.pad(sizes, [[0, count - tf.size(sizes)]]), length)
@@ -327,6 +327,12 @@ def _labelled(examples: Examples, reader: TextReader, cut_texts: Cut, classes: i
         return {"texts": tuple(texts), "labels": labels, "rows": read["rows"]}
 
     return encoded(examples, [*columns, "label"], encode)
+
+
+def _given(read: Batch, column: str) -> tf.Tensor | tf.RaggedTensor:
+    """Returns a column's texts, string (rows,), or the numbers that they were cut into before, int32 (rows, None)."""
+    lengths = read.get(f"{column}_lengths")
+    return read[column] if lengths is None else tf.RaggedTensor.from_row_lengths(read[column], lengths, validate=False)
 
 
 def _few_sizes(inputs: Batch) -> Batch:

@@ -101,5 +101,5 @@ def _flat(rows: pa.Table) -> dict[str, Any]:
         if pa.types.is_list(column.type):
             values[f"{name}_lengths"] = pyarrow.compute.list_value_length(column).to_numpy()
             column = column.flatten()
-        values[name] = column.to_pylist()
+        values[name] = column.to_numpy() if pa.types.is_integer(column.type) else column.to_pylist()
     return values

@@ -4,6 +4,7 @@ Shapes: b texts, t tokens.
 """
 
 import abc
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -12,6 +13,8 @@ from nlp_rnn.text import PAD, SentencePieceTokenizer, Tokenizer
 from nlp_rnn.words import WordFeatures
 
 Inputs = dict[str, tf.Tensor]
+
+_WORDS_AT_ONCE = 10_000
 
 
 class WordReader(tf.Module):
@@ -29,14 +32,25 @@ class WordReader(tf.Module):
 
     def __call__(self, tokens: tf.Tensor) -> Inputs:
         """Returns the inputs for words string (b, t), "" at padding."""
-        distinct, positions = tf.unique(tf.reshape(tokens, [-1]))
-        inputs = {**self.features.encode(distinct), "positions": tf.reshape(positions, tf.shape(tokens))}
+        return _placed(tokens, self.encode)
+
+    def encode(self, words: tf.Tensor) -> Inputs:
+        """Returns what is read of each word string (words,)."""
+        inputs = self.features.encode(words)
+        if self.subwords is not None:
+            inputs["subwords"] = tf.cast(self.subwords.tokenize(words).to_tensor(PAD), tf.int32)
+        return inputs
+
+
+def _placed(units: tf.Tensor, encode: Callable[[tf.Tensor], Inputs]) -> Inputs:
+    """Returns what `encode` reads of the distinct units of (b, t), and each one's place among them."""
+    distinct, positions = tf.unique(tf.reshape(units, [-1]))
+    inputs = {**encode(distinct), "positions": tf.reshape(positions, tf.shape(units))}
+    if "characters" in inputs:
         # No further than the longest of these words: recurrent readers would go on to the longest possible one.
         longest = tf.reduce_max(tf.math.count_nonzero(inputs["characters"], axis=1, dtype=tf.int32), keepdims=True)
         inputs["characters"] = inputs["characters"][:, : tf.maximum(longest[0], 1)]
-        if self.subwords is not None:
-            inputs["subwords"] = tf.cast(self.subwords.tokenize(distinct).to_tensor(PAD), tf.int32)
-        return inputs
+    return inputs
 
 
 class TextReader(tf.Module, abc.ABC):
@@ -78,7 +92,11 @@ class SplitTextReader(TextReader):
         return split_words(text).tokens
 
     def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
-        inputs = self.words(units)
+        return _placed(units, self.encode)
+
+    def encode(self, words: tf.Tensor) -> Inputs:
+        """Returns what the network reads of each word string (words,)."""
+        inputs = self.words.encode(words)
         # What no one reads is not computed: TensorFlow prunes it.
         if not self.shapes:
             del inputs["shapes"]
@@ -117,3 +135,55 @@ class TokenizedTextReader(TextReader):
 
     def pieces(self, units: tf.Tensor) -> tf.Tensor:  # noqa: D102
         return self.tokenizer.pieces(units)
+
+
+class NumberedWordReader(TextReader):
+    """Words that were found before, by their places in a list; what is read of each is known from the start.
+
+    Args:
+        reader: Reads the words themselves.
+        words: UTF-8, each listed once. The first one's number is 1, and 0 is padding.
+    """
+
+    def __init__(self, reader: SplitTextReader, words: Sequence[bytes]):
+        super().__init__()
+        self._words = tf.constant([b"", *words], tf.string)
+        encode = tf.function(reader.encode, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        parts = [
+            encode(self._words[start : start + _WORDS_AT_ONCE]) for start in range(0, len(words) + 1, _WORDS_AT_ONCE)
+        ]
+        self._inputs = {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}
+
+    def cut(self, text: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Returns the numbers int32 (b, None) that texts are given as."""
+        return text
+
+    def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
+        return _placed(
+            units, lambda distinct: {name: tf.gather(values, distinct) for name, values in self._inputs.items()}
+        )
+
+    def pieces(self, units: tf.Tensor) -> tf.Tensor:  # noqa: D102
+        return tf.gather(self._words, units)
+
+
+class NumberedTokenReader(TextReader):
+    """Tokens that were found and numbered before.
+
+    Args:
+        reader: Reads the texts themselves; its units are numbers.
+    """
+
+    def __init__(self, reader: TextReader):
+        super().__init__()
+        self._reader = reader
+
+    def cut(self, text: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Returns the numbers int32 (b, None) that texts are given as."""
+        return text
+
+    def inputs(self, units: tf.Tensor) -> Inputs:  # noqa: D102
+        return self._reader.inputs(units)
+
+    def pieces(self, units: tf.Tensor) -> tf.Tensor:  # noqa: D102
+        return self._reader.pieces(units)

@@ -100,6 +100,21 @@ def test_subwords_are_drawn_anew_each_epoch_but_not_to_evaluate() -> None:
     )
 
 
+def test_texts_are_cut_before_the_first_epoch_and_never_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = prepare()
+    training = task.set_up()
+
+    def cut_again(*_: object) -> None:
+        raise AssertionError("a text is cut once more")
+
+    monkeypatch.setattr(type(task.text.reader), "cut", cut_again)
+    for epoch in range(2):
+        (batch,) = training.epoch_batches(epoch, 0)
+        assert sorted(batch["rows"].numpy()) == list(range(6))
+    training.validate()
+    task.finish()
+
+
 def test_several_labels_or_none_are_learned() -> None:
     task = prepare([["x", "y"], [], ["y"], ["x"], ["x"], ["y"]], data=DataConfig(multi_label=True))
     (batch,) = task.set_up().epoch_batches(0, 0)

@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "hub": {"readers", "samples"},
     "streams": {"hub", "readers", "rows"},
     "corpora": {"config", "hub", "readers", "rows", "streams"},
+    "cutting": {"reading"},
     "plans": {"config"},
     "examples": {"plans"},
     "batching": {"config", "examples", "plans", "reading", "text"},

@@ -17,6 +17,7 @@ from nlp_rnn import batching, classification_metrics
 from nlp_rnn.calibration import fit_temperature
 from nlp_rnn.config import EPOCH_STEPS, ConfigError, TextConfig
 from nlp_rnn.corpora import Corpus
+from nlp_rnn.cutting import cut_texts
 from nlp_rnn.families import ClassificationText, build_classifier
 from nlp_rnn.feeds import Feed
 from nlp_rnn.jobs import ClassifierRun
@@ -119,6 +120,7 @@ class ClassificationTask:
             "%d texts in %d batches of %d shapes; %.1f %% padding.",
             plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
         )  # fmt: skip
+        texts, reader = self._training_texts
         key, higher_is_better = measure_of(self.run.training.monitor)
         seed = self.run.training.seed
         generator = keras.random.SeedGenerator(seed)
@@ -126,9 +128,9 @@ class ClassificationTask:
             network=self.network,
             objective=self._objective(generator),
             epoch_batches=lambda epoch, start=0, part=WHOLE: batching.classification_batches(
-                self.numbered,
+                texts,
                 plan=plan.part(part),
-                reader=self.text.reader,
+                reader=reader,
                 classes=len(self.text.labels),
                 seed=seed,
                 epoch=epoch,
@@ -174,7 +176,19 @@ class ClassificationTask:
     @functools.cached_property
     def _lengths(self) -> Lengths:
         """Of the training set, which is measured once."""
-        return batching.measure_texts(self.numbered, cut=self.text.reader.cut)
+        texts, reader = self._training_texts
+        return batching.measure_texts(texts, cut=reader.cut)
+
+    @functools.cached_property
+    def _training_texts(self) -> tuple[datasets.Dataset, TextReader]:
+        """The training set and what reads it: cut once, unless each epoch cuts it anew."""
+        if self.run.reading.subword_sampling:
+            return self.numbered, self.text.reader
+        return cut_texts(self.numbered, self.text.reader)
+
+    @functools.cached_property
+    def _validation_texts(self) -> tuple[datasets.Dataset, TextReader]:
+        return cut_texts(self.validation, self.text.reader)
 
     def _objective(self, generator: keras.random.SeedGenerator) -> Objective:
         settings = self.run.training
@@ -242,9 +256,10 @@ class ClassificationTask:
 
     def _validation_scores(self) -> Callable[[], np.ndarray]:
         """Returns what computes the scores of the validation texts, float32 (rows, classes)."""
+        texts, reader = self._validation_texts
         batches = batching.classification_evaluation_batches(
-            self.validation,
-            reader=self.text.reader,
+            texts,
+            reader=reader,
             classes=len(self.text.labels),
             batching=self.run.batching,
             maximum_length=self.run.reading.maximum_length,
