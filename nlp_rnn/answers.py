@@ -133,11 +133,15 @@ class Evidence:
         classification: The answer.
         tokens: What was read of the text.
         attention: What each token weighs; together 1.
+        pair_tokens: What was read of the second text, where examples are pairs.
+        pair_attention: What each of these weighs; together 1.
     """
 
     classification: Classification
     tokens: tuple[str, ...]
     attention: tuple[float, ...]
+    pair_tokens: tuple[str, ...] = ()
+    pair_attention: tuple[float, ...] = ()
 
 
 class Signature(NamedTuple):
@@ -334,12 +338,12 @@ def _classification(row: Row) -> Classification:
 
 
 def _evidence(row: Row) -> Evidence:
-    count = int(row["lengths"])
-    return Evidence(
-        classification=_classification(row),
-        tokens=tuple(map(_decode, row["tokens"][:count])),
-        attention=tuple(row["attention"][:count]),
-    )
+    leaned_on: dict[str, tuple[Any, ...]] = {}
+    for prefix in ("", "pair_") if "pair_lengths" in row else ("",):
+        count = int(row[f"{prefix}lengths"])
+        leaned_on[f"{prefix}tokens"] = tuple(map(_decode, row[f"{prefix}tokens"][:count]))
+        leaned_on[f"{prefix}attention"] = tuple(row[f"{prefix}attention"][:count])
+    return Evidence(classification=_classification(row), **leaned_on)
 
 
 def _tagging(text: bytes, row: Row) -> Tagging:

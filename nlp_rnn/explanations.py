@@ -22,6 +22,10 @@ class _Evidence(Protocol):
     def tokens(self) -> Sequence[str]: ...
     @property
     def attention(self) -> Sequence[float]: ...
+    @property
+    def pair_tokens(self) -> Sequence[str]: ...
+    @property
+    def pair_attention(self) -> Sequence[float]: ...
 
 
 _MOST_LABELS = 5
@@ -65,12 +69,21 @@ def _section(evidence: _Evidence) -> Iterator[str]:
     ranked = sorted(evidence.classification.probabilities.items(), key=lambda item: -item[1])[:_MOST_LABELS]
     probabilities = ", ".join(f"{label} {probability:.3f}" for label, probability in ranked)
     yield f"<section>\n<p><b>{html.escape(labels)}</b>"
-    yield f' <span class="labels">{html.escape(probabilities)}</span></p>\n<p>'
+    yield f' <span class="labels">{html.escape(probabilities)}</span></p>\n'
+    yield from _shaded(evidence.tokens, evidence.attention)
+    if evidence.pair_tokens:
+        yield from _shaded(evidence.pair_tokens, evidence.pair_attention)
+    yield "</section>\n"
+
+
+def _shaded(tokens: Sequence[str], attention: Sequence[float]) -> Iterator[str]:
+    """Gives a text as a paragraph."""
+    yield "<p>"
     # As dark as can be is the heaviest word, however many share the weight.
-    heaviest = max(evidence.attention, default=0.0) or 1.0
-    for token, weight in zip(evidence.tokens, evidence.attention, strict=True):
+    heaviest = max(attention, default=0.0) or 1.0
+    for token, weight in zip(tokens, attention, strict=True):
         shade = 0.75 * weight / heaviest
         style = f"background: rgba(255, 150, 0, {shade:.3f})"
         shown = html.escape(token.replace("\u2581", " ").strip() or "\u2423")
         yield f'<span class="token" style="{style}" title="{weight:.3f}">{shown}</span> '
-    yield "</p>\n</section>\n"
+    yield "</p>\n"
