@@ -44,7 +44,16 @@ class _ServerClient(Client):
 
     _refusal = ServingError
 
-    def __init__(self, address: str, *, model: str, version: int | None, timeout: float, retries: int, batch_size: int):
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str,
+        version: int | None = None,
+        timeout: float = 60.0,
+        retries: int = 3,
+        batch_size: int = 64,
+    ):
         super().__init__(batch_size=batch_size)
         if not model:
             raise ValueError("model must be the name under which the server offers it, not ''.")
@@ -57,6 +66,7 @@ class _ServerClient(Client):
         self.version = version
         self._timeout = timeout
         self._known: Mapping[str, Signature] | None = None
+        self._prepare(retries)
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +77,10 @@ class _ServerClient(Client):
     @abstractmethod
     def close(self) -> None:
         """Closes the connections to the server."""
+
+    @abstractmethod
+    def _prepare(self, retries: int) -> None:
+        """Gets ready to connect to the address, if it can be one; nothing is sent yet."""
 
     @abstractmethod
     def _ask_signatures(self) -> Mapping[str, Signature]:
@@ -142,26 +156,18 @@ class RestClient(_ServerClient):
             the model's family does not have the method.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        model: str,
-        version: int | None = None,
-        timeout: float = 60.0,
-        retries: int = 3,
-        batch_size: int = 64,
-    ):
-        url = address if "://" in address else f"http://{address}"
+    def _prepare(self, retries: int) -> None:
+        url = self.address if "://" in self.address else f"http://{self.address}"
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"address must be like localhost:8501 or https://example.org/serving, not {address!r}.")
-        super().__init__(address, model=model, version=version, timeout=timeout, retries=retries, batch_size=batch_size)
-        chosen = "" if version is None else f"/versions/{version}"
-        self._url = f"{url.rstrip('/')}/v1/models/{quote(model, safe='')}{chosen}"
+            raise ValueError(
+                f"address must be like localhost:8501 or https://example.org/serving, not {self.address!r}."
+            )
+        chosen = "" if self.version is None else f"/versions/{self.version}"
+        self._url = f"{url.rstrip('/')}/v1/models/{quote(self.model, safe='')}{chosen}"
         self._connections = urllib3.PoolManager(
             maxsize=16,
-            timeout=urllib3.Timeout(connect=min(timeout, _CONNECT_TIMEOUT), read=timeout),
+            timeout=urllib3.Timeout(connect=min(self._timeout, _CONNECT_TIMEOUT), read=self._timeout),
             retries=_Retry(
                 total=retries,
                 allowed_methods=None,  # all of them: asking a model twice changes nothing
@@ -245,23 +251,13 @@ class GrpcClient(_ServerClient):
             the model's family does not have the method.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        model: str,
-        version: int | None = None,
-        timeout: float = 60.0,
-        retries: int = 3,
-        batch_size: int = 64,
-    ):
-        if not address or "://" in address:
-            raise ValueError(f"address must be like localhost:8500, not {address!r}.")
-        super().__init__(address, model=model, version=version, timeout=timeout, retries=retries, batch_size=batch_size)
+    def _prepare(self, retries: int) -> None:
+        if not self.address or "://" in self.address:
+            raise ValueError(f"address must be like localhost:8500, not {self.address!r}.")
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        self._channel = grpc.insecure_channel(address, options=_channel_options(retries))
+        self._channel = grpc.insecure_channel(self.address, options=_channel_options(retries))
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def close(self) -> None:
