@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -52,6 +52,7 @@ def calls() -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
     """Returns what is timed, and how many examples each run trains on."""
     import tensorflow as tf
 
+    from benchmarks.steps import train
     from nlp_rnn.config import BatchConfig, DataConfig
     from nlp_rnn.model_config import ClassifierConfig
 
@@ -62,7 +63,7 @@ def calls() -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
     task = _task(DataConfig(**files), ClassifierConfig(**plain), BatchConfig())
     read = task.set_up().epoch_batches(0, 0).take(BATCHES)
     counts = {"SST-2": _add(found, "SST-2", task, list(read))}
-    found["SST-2 read"] = partial(_train, _step(task, "float32"), read)
+    found["SST-2 read"] = partial(train, _step(task, "float32"), read)
     sizes = ClassifierConfig(**plain, embedding_size=128, encoder_size=64, encoder_layers=2)
     long = _task(DataConfig(**files), sizes, BatchConfig(batch_size=32))
     vocabulary = long.text.reader.words.features.word_vocabulary_size
@@ -91,33 +92,19 @@ def _task(data: Any, model: Any, batching: Any) -> Any:
 
 
 def _add(found: dict[str, Callable[[], Any]], shape: str, task: Any, batches: list[Any]) -> int:
-    found[f"{shape} ready"] = partial(_train, _step(task, "float32"), batches)
-    found[f"{shape} ready mixed_bfloat16"] = partial(_train, _step(task, "mixed_bfloat16"), batches)
+    from benchmarks.steps import train
+
+    found[f"{shape} ready"] = partial(train, _step(task, "float32"), batches)
+    found[f"{shape} ready mixed_bfloat16"] = partial(train, _step(task, "mixed_bfloat16"), batches)
     found[f"{shape} stock"] = _stock(task, batches)
     return sum(batch["rows"].shape[0] for batch in batches)
 
 
 def _step(task: Any, precision: str) -> Callable[[Any], Any]:
-    import dataclasses
+    from benchmarks import steps
 
-    from nlp_rnn import families, optimization
-    from nlp_rnn.model_config import ClassifierTrainingConfig
-
-    run = dataclasses.replace(task.run, training=ClassifierTrainingConfig(precision=precision))
-    network = families.build_classifier(run, task.text, precision=precision, training_path="portable")
-    schedule = optimization.build_schedule(run.training, 10_000)
-    return optimization.TrainStep(
-        network=network,
-        objective=dataclasses.replace(task, run=run, network=network).set_up().objective,
-        optimizer=optimization.build_optimizer(network, run.training, schedule),
-        clip_norm=run.training.clip_norm,
-    )
-
-
-def _train(step: Callable[[Any], Any], batches: Iterable[Any]) -> None:
-    for batch in batches:
-        total, _, _ = step(batch)
-    float(total)
+    own = steps.changed(task, precision=precision)
+    return steps.step_of(own, own.set_up())
 
 
 def _stock(task: Any, batches: list[Any]) -> Callable[[], None]:

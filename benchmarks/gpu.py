@@ -31,10 +31,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn import optimization
+from benchmarks import steps
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
-from nlp_rnn.models.classifier import vote
 from nlp_rnn.settings import from_dict
 from nlp_rnn.tasks.classification import ClassificationTask
 from nlp_rnn.tasks.tagging import TaggingTask
@@ -103,7 +102,7 @@ FAMILIES = {
     "classifier": Family(
         ClassifierRun, ClassificationTask, {"ngrams": 0, "character_ngrams": 0},
         lambda words: {"text": " ".join(words), "label": f"label{ord(words[0][0]) % 5}"},
-        lambda network, batch: vote(network(list(batch["texts"])).scores),
+        lambda network, batch: network.vote(network(list(batch["texts"])).scores),
     ),
     "translator": Family(
         TranslatorRun, TranslationTask, {"tokenizer": "words"},
@@ -161,15 +160,7 @@ def operations(task: Any) -> int:
 def train_step(task: Any) -> tuple[Callable[[Any], Any], Any]:
     """Returns a family's train step and a batch for it."""
     made = task.set_up()
-    settings = task.run.training
-    schedule = optimization.build_schedule(settings, 10_000)
-    step = optimization.TrainStep(
-        network=task.network,
-        objective=made.objective,
-        optimizer=optimization.build_optimizer(task.network, settings, schedule),
-        clip_norm=settings.clip_norm,
-    )
-    return step, next(iter(made.epoch_batches(0)))
+    return steps.step_of(task, made), next(iter(made.epoch_batches(0)))
 
 
 def loss_and_gradient(task: Any) -> tuple[float, np.ndarray]:

@@ -14,11 +14,10 @@ depends on them.
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ import datasets
 import keras
 import tensorflow as tf
 
-from benchmarks import measuring, peers
-from nlp_rnn import corpora, export, families, optimization
+from benchmarks import measuring, peers, steps
+from nlp_rnn import corpora, export
 from nlp_rnn.config import BatchConfig, DataConfig
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.model_config import TaggerConfig, TaggerTrainingConfig
@@ -129,34 +128,16 @@ def train_calls(task: TaggingTask, batches: int) -> tuple[Calls, Counts]:
     calls: Calls = {}
     for precision in PRECISIONS:
         crf, softmax = (_our_step(task, precision, head) for head in ("crf", "softmax"))
-        calls[f"read {precision}"] = partial(_train, crf, read)
-        calls[f"ready {precision}"] = partial(_train, crf, ready)
-        calls[f"softmax {precision}"] = partial(_train, softmax, ready)
+        calls[f"read {precision}"] = partial(steps.train, crf, read)
+        calls[f"ready {precision}"] = partial(steps.train, crf, ready)
+        calls[f"softmax {precision}"] = partial(steps.train, softmax, ready)
         calls[f"stock {precision}"] = _stock_training(task, precision, ready)
     return calls, {"sentences": sum(int(tf.size(batch["rows"])) for batch in ready), "steps": len(ready)}
 
 
 def _our_step(task: TaggingTask, precision: str, head: str) -> Callable[[Batch], Any]:
-    run = dataclasses.replace(
-        task.run,
-        model=dataclasses.replace(task.run.model, head=head),
-        training=TaggerTrainingConfig(precision=precision),
-    )
-    network = families.build_tagger(run, task.text, precision=precision, training_path="portable")
-    objective = dataclasses.replace(task, run=run, network=network).set_up().objective
-    schedule = optimization.build_schedule(run.training, 10_000)
-    return optimization.TrainStep(
-        network=network,
-        objective=objective,
-        optimizer=optimization.build_optimizer(network, run.training, schedule),
-        clip_norm=run.training.clip_norm,
-    )
-
-
-def _train(step: Callable[[Batch], Any], batches: Iterable[Batch]) -> None:
-    for batch in batches:
-        total, _, _ = step(batch)
-    float(total)
+    own = steps.changed(task, precision=precision, head=head)
+    return steps.step_of(own, own.set_up())
 
 
 def _stock_training(task: TaggingTask, precision: str, batches: Sequence[Batch]) -> Callable[[], None]:

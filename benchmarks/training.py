@@ -154,14 +154,16 @@ def plain_batches(task: Any) -> tuple[PlainPlan, Any]:
 
 def work(family: str) -> dict[str, float]:
     """Returns milliseconds a step, seconds an epoch, and shares in per cent."""
+    from benchmarks.steps import step_of, train
+
     tasks = {precision: prepare(family, precision) for precision in PRECISIONS}
     made = {precision: task.set_up() for precision, task in tasks.items()}
-    steps = {precision: _step(task, made[precision]) for precision, task in tasks.items()}
+    steps = {precision: step_of(task, made[precision]) for precision, task in tasks.items()}
     task, bucketed = tasks["float32"], made["float32"]
     plan, plain = plain_batches(task)
     ready, plain_ready = (list(batches.take(BATCHES)) for batches in (bucketed.epoch_batches(0), plain))
-    calls = {precision: partial(_train, step, ready) for precision, step in steps.items()}
-    calls["plain"] = partial(_train, steps["float32"], plain_ready)
+    calls = {precision: partial(train, step, ready) for precision, step in steps.items()}
+    calls["plain"] = partial(train, steps["float32"], plain_ready)
     measuring.in_turns(calls, 1)
     seconds = {name: statistics.median(found) for name, found in measuring.in_turns(calls, ROUNDS).items()}
     _waiting(steps["mixed_bfloat16"], bucketed.epoch_batches(0).take(BATCHES))
@@ -173,25 +175,6 @@ def work(family: str) -> dict[str, float]:
         "plain padding": 100 * plan.padding,
         "waiting": 100 * _waiting(steps["mixed_bfloat16"], bucketed.epoch_batches(1)),
     }
-
-
-def _step(task: Any, made: Any) -> Callable[[Any], Any]:
-    from nlp_rnn import optimization
-
-    settings = task.run.training
-    schedule = optimization.build_schedule(settings, 10_000)
-    return optimization.TrainStep(
-        network=task.network,
-        objective=made.objective,
-        optimizer=optimization.build_optimizer(task.network, settings, schedule),
-        clip_norm=settings.clip_norm,
-    )
-
-
-def _train(step: Callable[[Any], Any], batches: Sequence[Any]) -> None:
-    for batch in batches:
-        total, _, _ = step(batch)
-    float(total)
 
 
 def _waiting(step: Callable[[Any], Any], batches: Any) -> float:
