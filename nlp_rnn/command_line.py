@@ -17,7 +17,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -102,6 +102,14 @@ def run(main: Callable[[], None]) -> None:
 def print_json(value: Any) -> None:
     """Prints one result as one line of JSON; numbers that JSON lacks become null."""
     print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """Prints rows in columns, under the names that all of them have; at least one row."""
+    lines = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(map(str.ljust, line, widths)).rstrip())
 
 
 def progress_bar() -> Any:

@@ -1,5 +1,7 @@
 """Trains a small model on each embedded corpus, exports it, measures the export and asks it something new.
 
+The models' settings are in pipelines/configs/quickstart_*.yaml.
+
 python pipelines/quickstart.py
 """
 
@@ -9,20 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlp_rnn import (
-    BatchConfig,
-    ClassifierConfig,
     ClassifierRun,
-    ClassifierTrainingConfig,
-    DataConfig,
     Predictor,
-    SearchConfig,
-    TaggerConfig,
     TaggerRun,
-    TaggerTrainingConfig,
-    TextConfig,
-    TranslatorConfig,
     TranslatorRun,
-    TranslatorTrainingConfig,
     attention_heat_map,
     command_line,
     evaluate,
@@ -30,8 +22,7 @@ from nlp_rnn import (
     write_explanations,
 )
 
-OUTPUT = Path("saved_models/quickstart")
-HEADINGS = ("sample", "metric", "seconds", "SavedModel")
+CONFIGS = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,41 +59,19 @@ def show_label(folder: Path, version: Path, text: str) -> list[str]:
 
 JOBS = [
     Job(
-        run=TranslatorRun(
-            output=str(OUTPUT / "translation"),
-            data=DataConfig(dataset="sample:translation"),
-            text=TextConfig(subword_model="bpe", vocabulary_size=1000),
-            batching=BatchConfig(bucket_width=8),
-            model=TranslatorConfig(
-                embedding_size=64, encoder_size=64, decoder_size=128, attention_size=64, dropout=0.1
-            ),
-            search=SearchConfig(maximum_length=64),
-            training=TranslatorTrainingConfig(epochs=12, learning_rate=5e-3, warmup_steps=50),
-        ),
+        run=command_line.parse(TranslatorRun, ["--config", str(CONFIGS / "quickstart_translation.yaml")]),
         metric="bleu",
         text="She thinks that my old teacher can show the children our new picture.",
         show=show_translation,
     ),
     Job(
-        run=TaggerRun(
-            output=str(OUTPUT / "tagging"),
-            data=DataConfig(dataset="sample:tagging"),
-            batching=BatchConfig(batch_size=32, bucket_width=8),
-            model=TaggerConfig(word_size=32, character_size=32, encoder_size=48, encoder_layers=1, dropout=0.3),
-            training=TaggerTrainingConfig(epochs=8, learning_rate=1e-2, warmup_steps=50),
-        ),
+        run=command_line.parse(TaggerRun, ["--config", str(CONFIGS / "quickstart_tagging.yaml")]),
         metric="f1",
         text="Yesterday Anna Baker of Rivers Ltd baked bread in Washington.",
         show=show_entities,
     ),
     Job(
-        run=ClassifierRun(
-            output=str(OUTPUT / "sentiment"),
-            data=DataConfig(dataset="sample:sentiment"),
-            batching=BatchConfig(bucket_width=8),
-            model=ClassifierConfig(embedding_size=32, encoder_size=32, attention_size=32, dropout=0.1, ngrams=0),
-            training=ClassifierTrainingConfig(epochs=6, learning_rate=1e-2, warmup_steps=20, word_dropout=0.0),
-        ),
+        run=command_line.parse(ClassifierRun, ["--config", str(CONFIGS / "quickstart_sentiment.yaml")]),
         metric="accuracy",
         text="Everybody called the garden dreary, but the path of the garden was far from neglected.",
         show=show_label,
@@ -115,25 +84,20 @@ def work(job: Job) -> tuple[dict[str, str], list[str]]:
     start = time.perf_counter()
     trained = train(job.run, callbacks=[command_line.progress_bar()])
     measured = evaluate(trained.folder, job.run.data)
-    seconds = time.perf_counter() - start
-    figure = f"{job.metric} {measured[job.metric]:.3g}"
-    row = (str(job.run.data.dataset), figure, f"{seconds:.0f}", str(trained.version))
-    shown = job.show(trained.folder, trained.version, job.text)
-    return dict(zip(HEADINGS, row, strict=True)), shown
-
-
-def table(rows: list[dict[str, str]]) -> str:
-    """Lays rows out in columns, under their headings."""
-    lines = [HEADINGS, *(tuple(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    row = {
+        "sample": str(job.run.data.dataset),
+        "metric": f"{job.metric} {measured[job.metric]:.3g}",
+        "seconds": f"{time.perf_counter() - start:.0f}",
+        "SavedModel": str(trained.version),
+    }
+    return row, job.show(trained.folder, trained.version, job.text)
 
 
 def main() -> None:
-    results = [work(job) for job in JOBS]
-    print(table([row for row, _ in results]))
-    for _, shown in results:
-        print("", *shown, sep="\n")
+    rows, shown = zip(*map(work, JOBS), strict=True)
+    command_line.print_table(rows)
+    for lines in shown:
+        print("", *lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -266,6 +266,11 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_table_has_its_columns_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    command_line.print_table([{"sample": "a", "figure": "bleu 7.0"}, {"sample": "long:name", "figure": "f1 1"}])
+    assert capsys.readouterr().out == "sample     figure\na          bleu 7.0\nlong:name  f1 1\n"
+
+
 def test_results_are_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"bleu": np.float32(0.5), "counts": np.array([1, 2]), "examples": np.int64(3), "text": "Äpfel\n"})
     print_json({"loss": float("nan"), "norms": [float("inf"), np.float64("nan"), 1.0], "names": ("a", b"b")})

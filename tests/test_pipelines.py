@@ -247,15 +247,6 @@ def quickstart(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_the_quickstart_s_table(quickstart: ModuleType) -> None:
-    rows = [("sample:a", "bleu 7.0", "9", "o/a/1"), ("sample:bcd", "accuracy 0.93", "123", "o/b/12")]
-    assert quickstart.table([dict(zip(quickstart.HEADINGS, row, strict=True)) for row in rows]).splitlines() == [
-        "sample      metric         seconds  SavedModel",
-        "sample:a    bleu 7.0       9        o/a/1",
-        "sample:bcd  accuracy 0.93  123      o/b/12",
-    ]
-
-
 def test_the_quickstart_asks_for_what_no_model_has_seen(quickstart: ModuleType) -> None:
     translation, tagging, sentiment = quickstart.JOBS
     corpus = samples.load("translation")
