@@ -25,6 +25,11 @@ _HUB_METRICS = {
     "bleu": "bleu", "chrf": "chrf", "accuracy": "accuracy", "f1": "f1", "precision": "precision", "recall": "recall",
     "macro_f1": "f1", "perplexity": "perplexity",
 }  # fmt: skip
+_CALIBRATED = (
+    "Probabilities are calibrated on the validation set: on texts of another kind they say less about how often the "
+    "answer is right."
+)
+_NOT_CALIBRATED = "Scores and probabilities are the network's own, not calibrated afterwards."
 
 
 def card(findings: Findings) -> str:
@@ -163,7 +168,7 @@ def _limits(run: Run) -> list[str]:
         "It has learned from the data above and nothing else; texts of another kind or language are answered all the "
         "same, and worse.",
         f"Texts are read up to {longest} tokens; `truncated` says where more were cut off.",
-        "Scores and probabilities are the network's own, not calibrated afterwards.",
+        _CALIBRATED if family_of(run).name == "classifier" else _NOT_CALIBRATED,
     ]
     if "search" in settings:
         limits.append(
