@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import small_exports
 import tensorflow as tf
 from pipeline_cases import Script, complaint, results
 
-from nlp_rnn import export, jobs, parity, portability, signature_inputs, store, verification
+from nlp_rnn import export, jobs, parity, signature_inputs, store, verification
 from nlp_rnn.verification import Finding, Verification
 
 CHECKS = ["portability", "weights", "parity", "batch invariance", "edge inputs"]
@@ -175,47 +174,6 @@ def test_a_model_that_edge_inputs_break_is_found(tmp_path: Path) -> None:
     problems = " ".join(check.problems)
     assert "serving_default of an empty text: score is NaN or infinite" in problems
     assert "best has the shape (1,) for 0 examples" in problems or "best has the shape (1,) for 4 examples" in problems
-
-
-def test_offsets_outside_the_text_are_found(tmp_path: Path) -> None:
-    def body(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        ones = tf.ones_like(text, tf.int32)
-        return {"starts": ones[:, tf.newaxis], "ends": 3 * ones[:, tf.newaxis], "lengths": ones}
-
-    model = signature(tmp_path, body)
-    check = verification.check_edges(model.signatures)
-    assert "starts and ends lie outside of the text ''" in check.problems[0]
-
-
-def test_an_operation_that_servers_lack_is_found(tmp_path: Path) -> None:
-    module = tf.Module()
-    module.answer = tf.function(
-        lambda x: tf.raw_ops.NcclAllReduce(input=x, reduction="sum", num_devices=1, shared_name="a"),
-        input_signature=[tf.TensorSpec([None])],
-        autograph=False,
-    )
-    tf.saved_model.save(module, str(tmp_path), signatures=module.answer)
-    check = verification.check_portability(tmp_path)
-    assert check.problems == ("it holds NcclAllReduce",)
-
-
-def test_a_variable_that_only_python_restores_is_found(tmp_path: Path) -> None:
-    """As when a Keras variable is saved as it is: Python's loader answers, a server fails at the first request."""
-    weight = keras.Variable([2.0], name="weight")
-    module, mended = tf.Module(), tf.Module()
-    module.weight, mended.weight = weight, weight.value
-    function = tf.function(lambda x: x * weight, input_signature=[tf.TensorSpec([None])], autograph=False)
-    for holder, name in ((module, "broken"), (mended, "mended")):
-        tf.saved_model.save(holder, str(tmp_path / name), signatures=function)
-    check = verification.check_portability(tmp_path / "broken")
-    assert check.problems == ("it holds the variable weight, which only Python restores",)
-    assert verification.check_portability(tmp_path / "mended").passed
-
-
-def test_the_list_of_operations_has_the_text_s_and_none_of_python_s() -> None:
-    known = portability.serving_operations()
-    assert {"While", "RegexReplace", "SentencepieceOp", "TFText>Utf8Binarize", "LookupTableFindV2"} <= known
-    assert not any(name.startswith(portability.FORBIDDEN) for name in known)
 
 
 def test_the_report_says_what_is_wrong_and_what_was_compared() -> None:
