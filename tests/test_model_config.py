@@ -1,4 +1,4 @@
-"""What a classifier can be told: values out of range are refused, each field is documented, and JSON holds it all."""
+"""What each family can be told: values out of range are refused, each field is documented, and JSON holds it all."""
 
 import dataclasses
 import json
@@ -9,16 +9,58 @@ from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.layers.ngrams import LONGEST
 from nlp_rnn.layers.pooling import POOLS
-from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
+from nlp_rnn.model_config import (
+    ClassifierConfig,
+    ClassifierTrainingConfig,
+    ReadingConfig,
+    SearchConfig,
+    TaggerConfig,
+    TaggerTrainingConfig,
+    TranslatorConfig,
+    TranslatorTrainingConfig,
+    WordsConfig,
+)
 from nlp_rnn.settings import from_dict, to_dict
 
-KINDS = (ReadingConfig, ClassifierConfig, ClassifierTrainingConfig)
+KINDS = (
+    SearchConfig, TranslatorConfig, TranslatorTrainingConfig, WordsConfig, TaggerConfig, TaggerTrainingConfig,
+    ReadingConfig, ClassifierConfig, ClassifierTrainingConfig,
+)  # fmt: skip
 NAN = float("nan")
 
 
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
+        (TranslatorConfig, {"encoder_layers": 0}, "encoder_layers must be at least 1"),
+        (TranslatorConfig, {"attention_size": -1}, "attention_size must be at least 1"),
+        (TranslatorConfig, {"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
+        (SearchConfig, {"beam_size": 0}, "beam_size must be at least 1"),
+        (SearchConfig, {"length_penalty": float("nan")}, "length_penalty must be at least 0, not nan"),
+        (SearchConfig, {"coverage_penalty": -0.1}, "coverage_penalty must be at least 0"),
+        (SearchConfig, {"maximum_length": 0}, "maximum_length must be at least 1"),
+        (SearchConfig, {"minimum_length": 9, "maximum_length": 8}, r"between 0 and maximum_length \(8\), not 9"),
+        (SearchConfig, {"n_best": 0}, "n_best must be at least 1"),
+        (TranslatorTrainingConfig, {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
+        (TranslatorTrainingConfig, {"scheduled_sampling_floor": 1.1}, "sampling_floor must be between 0 and 1"),
+        (TranslatorTrainingConfig, {"scheduled_sampling_steps": 0}, "scheduled_sampling_steps must be at least 1"),
+        (TranslatorTrainingConfig, {"epochs": 0}, "epochs must be at least 1"),  # the common part is checked too
+        (TaggerTrainingConfig, {"epochs": 0}, "epochs must be at least 1"),
+        (TaggerTrainingConfig, {"word_dropout": -0.1}, "word_dropout must be at least 0"),
+        (WordsConfig, {"vocabulary_size": 4}, "vocabulary_size must be at least 5, not 4"),
+        (WordsConfig, {"longest_word": 1}, "longest_word must be at least 2"),
+        (WordsConfig, {"vector_words": -1}, "vector_words must be at least 0"),
+        (WordsConfig, {"subwords": 4}, "subwords must be 0 or at least 5, not 4"),
+        (WordsConfig, {"subwords": -1}, "subwords must be 0 or at least 5, not -1"),
+        (WordsConfig, {"maximum_length": 0}, "maximum_length must be at least 1"),
+        (TaggerConfig, {"word_size": 0}, "word_size must be at least 1"),
+        (TaggerConfig, {"shape_size": -1}, "shape_size must be at least 0"),
+        (TaggerConfig, {"character_embedding_size": 0}, "character_embedding_size must be at least 1"),
+        (TaggerConfig, {"character_size": 0}, "character_size must be at least 1"),
+        (TaggerConfig, {"character_size": 7}, "character_size must be even: half for each direction, not 7"),
+        (TaggerConfig, {"encoder_size": 0}, "encoder_size must be at least 1"),
+        (TaggerConfig, {"encoder_layers": 0}, "encoder_layers must be at least 1"),
+        (TaggerConfig, {"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
         (ReadingConfig, {"vocabulary_size": 4}, "vocabulary_size must be at least 5, not 4"),
         (ReadingConfig, {"longest_word": 1}, "longest_word must be at least 2"),
         (ReadingConfig, {"vector_words": -1}, "vector_words must be at least 0"),
