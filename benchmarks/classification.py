@@ -1,7 +1,8 @@
 """The classifier's training against plain Keras models of the same sizes: on SST-2, and as in Keras's own example.
 
 Both sides train one recurrent member on the same ready-made batches, with all that is traced or compiled for a shape
-seen first left out; "read" is ours as `nlp_rnn.train` does it, texts split and looked up while the steps before run.
+seen first left out; "read" is ours as `nlp_rnn.train` does it, the numbers of words read and looked up while the steps
+before run. Each side has a process of its own, ours with `nlp_rnn.train`'s settings of the memory.
 The second shape is that of the bidirectional LSTM among Keras's own examples: two layers of 64 units over texts of 200
 tokens, embeddings of 128; the words are those of SST-2, drawn at random.
 
@@ -32,7 +33,8 @@ def measure(options: argparse.Namespace) -> list[Result]:
 
 
 def _measure(rounds: int) -> list[Result]:
-    with measuring.workers([[sys.executable, "-m", "benchmarks.classification", "work"]]) as running:
+    commands = [[sys.executable, "-m", "benchmarks.classification", "work", side] for side in ("ours", "stock")]
+    with measuring.workers(commands) as running:
         seconds = measuring.medians(running, rounds=rounds, repeats=1)
         counts = {name: int(count) for name, count in running[0].versions.items()}
     results = []
@@ -48,22 +50,26 @@ def _measure(rounds: int) -> list[Result]:
 # ---- What the worker runs
 
 
-def calls() -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
-    """Returns what is timed, and how many examples each run trains on."""
+def calls(side: str) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
+    """Returns what is timed of ours, or of the stock layers, and how many examples each run trains on."""
     import tensorflow as tf
 
     from benchmarks.steps import train
+    from nlp_rnn import hardware
     from nlp_rnn.config import BatchConfig, DataConfig
     from nlp_rnn.model_config import ClassifierConfig
 
+    if side == "ours":
+        hardware.keep_freed_memory()
     found: dict[str, Callable[[], Any]] = {}
     data = peers.DATA.parent / "sst2"
     files = {name: (str(data / f"{name}.jsonl"),) for name in ("train", "validation")}
     plain = {"ngrams": 0, "pools": ("max", "attention")}
     task = _task(DataConfig(**files), ClassifierConfig(**plain), BatchConfig())
     read = task.set_up().epoch_batches(0, 0).take(BATCHES)
-    counts = {"SST-2": _add(found, "SST-2", task, list(read))}
-    found["SST-2 read"] = partial(train, _step(task, "float32"), read)
+    batches = {"SST-2": (task, list(read))}
+    if side == "ours":
+        found["SST-2 read"] = partial(train, _step(task, "float32"), read)
     sizes = ClassifierConfig(**plain, embedding_size=128, encoder_size=64, encoder_layers=2)
     long = _task(DataConfig(**files), sizes, BatchConfig(batch_size=32))
     vocabulary = long.text.reader.words.features.word_vocabulary_size
@@ -73,8 +79,15 @@ def calls() -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
         "labels": tf.one_hot(tf.range(32) % 2, 2),
         "rows": tf.range(32, dtype=tf.int64),
     }
-    counts["long"] = _add(found, "long", long, [batch] * (BATCHES // 4))
-    return found, {name: str(count) for name, count in counts.items()}
+    batches["long"] = (long, [batch] * (BATCHES // 4))
+    for shape, (of_shape, ready) in batches.items():
+        if side == "stock":
+            found[f"{shape} stock"] = _stock(of_shape, ready)
+            continue
+        for precision, name in (("float32", "ready"), ("mixed_bfloat16", "ready mixed_bfloat16")):
+            found[f"{shape} {name}"] = partial(train, _step(of_shape, precision), ready)
+    counts = {shape: sum(batch["rows"].shape[0] for batch in ready) for shape, (_, ready) in batches.items()}
+    return found, {shape: str(count) for shape, count in counts.items()}
 
 
 def _task(data: Any, model: Any, batching: Any) -> Any:
@@ -89,15 +102,6 @@ def _task(data: Any, model: Any, batching: Any) -> Any:
     keras.utils.set_random_seed(1)
     run = ClassifierRun(output="none", data=data, batching=batching, model=model)
     return ClassificationTask.prepare(run, corpora.load(data, "classification"), "portable")
-
-
-def _add(found: dict[str, Callable[[], Any]], shape: str, task: Any, batches: list[Any]) -> int:
-    from benchmarks.steps import train
-
-    found[f"{shape} ready"] = partial(train, _step(task, "float32"), batches)
-    found[f"{shape} ready mixed_bfloat16"] = partial(train, _step(task, "mixed_bfloat16"), batches)
-    found[f"{shape} stock"] = _stock(task, batches)
-    return sum(batch["rows"].shape[0] for batch in batches)
 
 
 def _step(task: Any, precision: str) -> Callable[[Any], Any]:
@@ -144,7 +148,7 @@ def _stock(task: Any, batches: list[Any]) -> Callable[[], None]:
 
 def main() -> None:
     if sys.argv[1] == "work":
-        measuring.serve(*calls())
+        measuring.serve(*calls(sys.argv[2]))
         return
     print(measuring.table(_measure(int(sys.argv[1]))))
 

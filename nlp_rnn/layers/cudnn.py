@@ -63,15 +63,12 @@ def run(
         tf.errors.InvalidArgumentError: while running, if a row is not
             right-padded.
     """
-    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-    right_padded = tf.reduce_all(mask == tf.sequence_mask(lengths, tf.shape(mask)[1]))
-    check = tf.debugging.Assert(right_padded, ["mask must be right-padded, but real tokens follow padding."])
+    lengths = _lengths(mask)
     # cuDNN refuses rows of length 0, and batches and sequences of size 0: they
     # get one token, one row, one step, which are taken away below.
     batch, time = tf.unstack(tf.shape(mask))
     rows, steps = [0, 1 - tf.minimum(batch, 1)], [0, 1 - tf.minimum(time, 1)]
-    with tf.control_dependencies([check] if check is not None else []):
-        served = tf.maximum(tf.pad(lengths, [rows]), 1)
+    served = tf.maximum(tf.pad(lengths, [rows]), 1)
     inputs = tf.pad(inputs, [rows, steps, [0, 0]])
     given = [tf.pad(tensor, [rows, [0, 0]]) for tensor in state]
     if reverse:
@@ -96,3 +93,12 @@ def run(
     return outputs[:batch, :time], tuple(
         tf.where(real, tf.cast(end, tf.float32), start) for end, start in zip(ends, state, strict=True)
     )
+
+
+def _lengths(mask: tf.Tensor) -> tf.Tensor:
+    """Returns each row's real tokens, int32 (batch,), if all of them stand before its padding."""
+    lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+    right_padded = tf.reduce_all(mask == tf.sequence_mask(lengths, tf.shape(mask)[1]))
+    check = tf.debugging.Assert(right_padded, ["mask must be right-padded, but real tokens follow padding."])
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(lengths)

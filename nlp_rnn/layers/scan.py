@@ -224,27 +224,11 @@ class Scan:
         def body(count: tf.Tensor, d_state: State, d_constants: Tensors, arrays: Nest) -> tuple:
             index = self._index(time - 1 - count, time)
             d_state = nest.map_structure(tf.add, d_state, _at(d_states, index))
-            now = _at(loose, index)
-            taps = {name: tf.zeros_like(products[name][index]) for name in weights}
-            state, operands = _at(before, index), {}
-
-            def affine(name: str, operand: tf.Tensor) -> tf.Tensor:
-                operands[name] = operand
-                return _recall(operand, taps[name], products[name][index], transposed[name])
-
-            with tf.GradientTape() as tape:
-                sources = (now, state, constants, taps)
-                tape.watch(nest.flatten(sources))
-                after = _select(mask[index], self._step(now, state, constants, affine), state)
-            gradients = tape.gradient(
-                nest.flatten(after),
-                nest.flatten(sources),
-                output_gradients=nest.flatten(d_state),
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            known = {name: result[index] for name, result in products.items()}
+            found, d_state, d_more = self._step_back(
+                _at(loose, index), mask[index], _at(before, index), constants, transposed, known, d_state
             )
-            d_now, d_state, d_more, d_taps = nest.pack_sequence_as(sources, gradients)
             d_constants = nest.map_structure(tf.add, d_constants, d_more)
-            found = (d_now, operands, d_taps)
             arrays = nest.map_structure(
                 lambda array, value: array.write(index, tf.cast(value, array.dtype)), arrays, found
             )
@@ -259,6 +243,40 @@ class Scan:
         _, d_state, d_constants, arrays = _loop(time, body, (d_final, zeros, arrays))
         d_loose, operands, d_products = _stack(arrays)
         return d_loose, d_state, d_constants, operands, d_products
+
+    def _step_back(
+        self,
+        now: Tensors,
+        mask: tf.Tensor,
+        state: State,
+        constants: Tensors,
+        transposed: Tensors,
+        products: Tensors,
+        d_state: State,
+    ) -> tuple[tuple[Tensors, Tensors, Tensors], State, Tensors]:
+        """Differentiates one step, from the state before it and the results of its products.
+
+        Returns the gradient of its inputs with the products' operands and gradients, and those of state and constants.
+        """
+        taps = {name: tf.zeros_like(result) for name, result in products.items()}
+        operands: Tensors = {}
+
+        def affine(name: str, operand: tf.Tensor) -> tf.Tensor:
+            operands[name] = operand
+            return _recall(operand, taps[name], products[name], transposed[name])
+
+        with tf.GradientTape() as tape:
+            sources = (now, state, constants, taps)
+            tape.watch(nest.flatten(sources))
+            after = _select(mask, self._step(now, state, constants, affine), state)
+        gradients = tape.gradient(
+            nest.flatten(after),
+            nest.flatten(sources),
+            output_gradients=nest.flatten(d_state),
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        d_now, d_state, d_constants, d_taps = nest.pack_sequence_as(sources, gradients)
+        return (d_now, operands, d_taps), d_state, d_constants
 
     def _index(self, count: tf.Tensor, time: tf.Tensor) -> tf.Tensor:
         return time - 1 - count if self._reverse else count
