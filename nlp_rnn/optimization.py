@@ -159,10 +159,10 @@ class TrainStep:
 
     def _scaled_update(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         scale = self._scale()
-        return self._update(gradients, self._clip_norm * scale) / scale
+        # XLA would write all squares down, and then add them up on a single core.
+        return self._update(gradients, tf.linalg.global_norm(gradients), self._clip_norm * scale) / scale
 
-    def _update_parameters(self, gradients: list[tf.Tensor], largest_norm: tf.Tensor) -> tf.Tensor:
-        norm = tf.linalg.global_norm(gradients)
+    def _update_parameters(self, gradients: list[tf.Tensor], norm: tf.Tensor, largest_norm: tf.Tensor) -> tf.Tensor:
         factor = tf.minimum(1.0, tf.math.divide_no_nan(largest_norm, norm))
         scaled = [factor * gradient for gradient in gradients]
         if self._shares is None:
