@@ -68,7 +68,9 @@ def test_a_family_is_known_by_an_output_that_no_other_has(family: str) -> None:
 
 
 def test_texts_are_put_together_by_length_and_answers_come_in_their_order() -> None:
-    client = ByHand("translator", {word: translated(word.upper()) for word in (b"ccc", b"a", b"dddd", b"bb")}, batch_size=3)
+    client = ByHand(
+        "translator", {word: translated(word.upper()) for word in (b"ccc", b"a", b"dddd", b"bb")}, batch_size=3
+    )
     assert [answer.text for answer in client.predict(["ccc", "a", "dddd", "bb"])] == ["CCC", "A", "DDDD", "BB"]
     assert [batch["text"] for batch in client.batches] == [[b"a", b"bb", b"ccc"], [b"dddd"]]
 
@@ -129,7 +131,9 @@ def test_split_sentences_have_tags_and_no_places() -> None:
             assert (signature, inputs) == ("tokens", {"tokens": [[b"a", b"b", b"c"]], "lengths": [3]})
             return {"tags": [[b"X", b"Y"]], "scores": [[0.5, 0.25]], "lengths": [2], "truncated": [True]}
 
-    tokens = tuple(Token(text=w, tag=t, score=s, start=None, end=None) for w, t, s in (("a", "X", 0.5), ("b", "Y", 0.25)))
+    tokens = tuple(
+        Token(text=w, tag=t, score=s, start=None, end=None) for w, t, s in (("a", "X", 0.5), ("b", "Y", 0.25))
+    )
     client = Split("tagger", {}, others={"tokens": ("tokens", "lengths")})
     assert client.tag([["a", "b", "c"]]) == [Tagging(tokens=tokens, entities=(), truncated=True)]
     with pytest.raises(TypeError, match="sentences must be lists of words, not texts"):

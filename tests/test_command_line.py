@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from nlp_rnn.command_line import parse, print_json, run
+from nlp_rnn.command_line import parse, print_json, print_table, run
 from nlp_rnn.config import ConfigError
 from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.model_config import SearchConfig
@@ -267,7 +267,7 @@ def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_table_has_its_columns_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    command_line.print_table([{"sample": "a", "figure": "bleu 7.0"}, {"sample": "long:name", "figure": "f1 1"}])
+    print_table([{"sample": "a", "figure": "bleu 7.0"}, {"sample": "long:name", "figure": "f1 1"}])
     assert capsys.readouterr().out == "sample     figure\na          bleu 7.0\nlong:name  f1 1\n"
 
 

@@ -43,7 +43,7 @@ def test_every_plane_with_characters_is_sampled_and_its_texts_are_valid() -> Non
         assert {ord(character) >> 16 for text in texts for character in text} == {plane}
     assert 500 < len("".join(planes[0])) < 1100
     categories = {unicodedata.category(character)[0] for character in "".join(planes[0])}
-    assert categories == {"L", "M", "N", "P", "S", "Z", "C"}
+    assert categories >= {"L", "M", "N", "P", "S", "C"}
 
 
 def test_nothing_is_wrong_with_an_answer_as_documented() -> None:
@@ -61,7 +61,8 @@ def test_nothing_is_wrong_with_an_answer_as_documented() -> None:
          ["score has the shape (), which is not one of (None,)", "score has the shape () for 2 examples"]),
         ({"score": tf.zeros([2, 1])}, ["score has the shape (2, 1), which is not one of (None,)"]),
         ({"label": tf.constant([b"a", b"\xff"])}, ["label is not valid UTF-8"]),
-        ({"more": tf.constant([1, 2])}, ["it has the outputs ['label', 'more', 'score'] instead of ['label', 'score']"]),
+        ({"more": tf.constant([1, 2])},
+         ["it has the outputs ['label', 'more', 'score'] instead of ['label', 'score']"]),
     ],
 )  # fmt: skip
 def test_what_breaks_the_documented_form_is_named(changes: dict[str, tf.Tensor], expected: list[str]) -> None:

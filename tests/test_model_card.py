@@ -53,7 +53,9 @@ def test_the_training_data_are_counted_and_measured() -> None:
         "4 training and 7 validation examples. Length of the training examples in words: 12.0 on average, at most 40."
         in text
     )
-    many = card(findings(training_examples=1234567, review=Review(lengths={"a": np.array([1, 2]), "b": np.array([1000])})))
+    many = card(
+        findings(training_examples=1234567, review=Review(lengths={"a": np.array([1, 2]), "b": np.array([1000])}))
+    )
     assert "1,234,567 training and" in many
     assert "in a: 1.5 on average, at most 2; b: 1000.0 on average, at most 1,000." in many
 
@@ -68,7 +70,10 @@ def test_metrics_and_sizes_are_rows_of_tables() -> None:
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        ("organisation/corpus", "The data set [organisation/corpus](https://huggingface.co/datasets/organisation/corpus)."),
+        (
+            "organisation/corpus",
+            "The data set [organisation/corpus](https://huggingface.co/datasets/organisation/corpus).",
+        ),
         ("sample:tagging", "The data set `sample:tagging`."),
         ("/home/me/secret/corpus", "The data set `corpus`."),
         ("a/b/c", "The data set `c`."),

@@ -43,7 +43,7 @@ def test_an_operation_that_servers_lack_is_found(tmp_path: Path) -> None:
 
 def test_python_in_a_graph_is_found(tmp_path: Path) -> None:
     folder = saved(tmp_path, lambda x: tf.ensure_shape(tf.numpy_function(lambda y: y, [x], tf.float32), [None]))
-    assert portability.problems(folder) == ["PyFunc"]
+    assert "PyFunc" in portability.problems(folder)
 
 
 def test_a_device_other_than_the_cpu_is_found(tmp_path: Path) -> None:
