@@ -101,6 +101,10 @@ def test_pairs_are_trained_and_asked(run: Script, tmp_path: Path) -> None:
     lines.write_text("The film was dull.\tThe film was fun.\n")
     (answer,) = results(run("predict.py", "--model", model, "--input", lines))
     assert set(answer["probabilities"]) == {"0", "1"}
+    page = tmp_path / "page.html"
+    results(run("predict.py", "--model", model, "--input", lines, "--explain", page))
+    shaded = page.read_text("utf-8")
+    assert 0 < shaded.index(">dull</span>") < shaded.index(">fun</span>")
     lines.write_text("The film was dull.\n")
     assert "line 1: this model reads pairs" in complaint(run("predict.py", "--model", model, "--input", lines))
 
