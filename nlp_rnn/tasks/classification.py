@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from nlp_rnn import batching, classification_metrics
 from nlp_rnn.calibration import fit_temperature
-from nlp_rnn.config import EPOCH_STEPS, ConfigError, TextConfig
+from nlp_rnn.config import EPOCH_STEPS, ConfigError
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.cutting import cut_texts
 from nlp_rnn.families import ClassificationText, build_classifier
@@ -25,16 +25,14 @@ from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.classifier import Classifier
 from nlp_rnn.optimization import Objective
 from nlp_rnn.plans import WHOLE, BatchPlan, FixedShapes, Lengths
-from nlp_rnn.reading import SplitTextReader, TextReader, TokenizedTextReader, WordReader
+from nlp_rnn.reading import SplitTextReader, TextReader
 from nlp_rnn.reviews import Mistake, Review
 from nlp_rnn.rows import Row
-from nlp_rnn.splitting import split_words
 from nlp_rnn.streams import Stream
-from nlp_rnn.tasks.words import mapped, place_vectors, vectors_of
+from nlp_rnn.tasks.texts import learn_reader
+from nlp_rnn.tasks.words import mapped, place_vectors
 from nlp_rnn.training import Training, measure_of
 from nlp_rnn.transfer import Foundation
-from nlp_rnn.vocabularies import train_tokenizer
-from nlp_rnn.words import learn_features
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class ClassificationTask:
             run, reader = base.for_classifier(run)
             text = ClassificationText(reader=reader, labels=labels, vector_size=base.vector_size)
         else:
-            reader, words, matrix = _reader(run, corpus.train)
+            reader, words, matrix = learn_reader(run, corpus.train)
             text = ClassificationText(reader=reader, labels=labels, vector_size=matrix.shape[1])
             if run.model.tune_vectors and matrix.size:
                 run = dataclasses.replace(run, model=dataclasses.replace(run.model, embedding_size=matrix.shape[1]))
@@ -351,56 +349,3 @@ def _numbered(dataset: datasets.Dataset, known: tuple[str, ...]) -> datasets.Dat
         return {"label": [numbers[label] for label in labels]}
 
     return mapped(dataset, number, features)
-
-
-def _texts(dataset: datasets.Dataset) -> Iterator[str]:
-    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
-    for rows in dataset.select_columns(columns).iter(_TEXTS_AT_ONCE):
-        for column in columns:
-            yield from rows[column]
-
-
-def _words(dataset: datasets.Dataset, reader: Callable[[tf.Tensor], tf.RaggedTensor]) -> Iterator[list[str]]:
-    """Gives the words of texts, as they are found in them."""
-    columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
-    for rows in dataset.select_columns(columns).iter(_TEXTS_AT_ONCE):
-        for column in columns:
-            encoded = [text.encode("utf-8", "surrogatepass") for text in rows[column]]
-            for words in reader(tf.constant(encoded, tf.string)).to_list():
-                yield [word.decode("utf-8") for word in words]
-
-
-def _reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextReader, list[str], np.ndarray]:
-    """Returns a reader of its training texts, and the pre-trained vectors of words."""
-    settings = run.reading
-    if settings.tokenizer != "words":
-        pieces = TextConfig(
-            tokenizer=settings.tokenizer,
-            vocabulary_size=settings.vocabulary_size,
-            subword_model=settings.subword_model,
-            lowercase=settings.lowercase,
-            unicode_normalization=settings.unicode_normalization,
-        )
-        tokenizer = train_tokenizer(_texts(train_set), pieces)
-        reader = TokenizedTextReader(tokenizer, sampling=settings.subword_sampling)
-        return reader, [], np.zeros((0, 0), np.float32)
-    sentences = list(_words(train_set, lambda text: split_words(text).tokens))
-    words, matrix = vectors_of(
-        (word for sentence in sentences for word in sentence),
-        path=settings.vectors,
-        lowercase=settings.lowercase,
-        most=settings.vector_words,
-    )
-    features = learn_features(
-        sentences,
-        vocabulary_size=settings.vocabulary_size,
-        lowercase=settings.lowercase,
-        longest_word=settings.longest_word,
-        further_words=words,
-    )
-    model = run.model
-    return (
-        SplitTextReader(WordReader(features=features), characters=model.reads_characters, shapes=model.shape_size > 0),
-        words,
-        matrix,
-    )
