@@ -75,14 +75,18 @@ def _result(name: str, value: float, unit: str, against: str, theirs: float, rat
 Seconds = dict[str, list[float]]
 
 
+class Timed(float):
+    """The seconds that something took which was timed where it ran, such as in another process."""
+
+
 def in_turns(callables: Mapping[str, Callable[[], Any]], repeats: int) -> Seconds:
     """Runs all callables once, then all again, `repeats` times, and returns the seconds each took each time."""
     seconds: Seconds = {name: [] for name in callables}
     for _ in range(repeats):
         for name, function in callables.items():
             started = time.perf_counter()
-            function()
-            seconds[name].append(time.perf_counter() - started)
+            result = function()
+            seconds[name].append(result if isinstance(result, Timed) else time.perf_counter() - started)
     return seconds
 
 
@@ -91,7 +95,9 @@ def serve(callables: Mapping[str, Callable[[], Any]], versions: Mapping[str, str
     in_turns(callables, WARM_UP)
     print(json.dumps(dict(versions)), flush=True)
     for line in sys.stdin:
-        print(json.dumps(in_turns(callables, int(line))), flush=True)
+        repeats, _, ending = line.strip().partition(" ")
+        chosen = {name: function for name, function in callables.items() if name.endswith(ending)}
+        print(json.dumps(in_turns(chosen, int(repeats))), flush=True)
 
 
 class Worker:
@@ -103,10 +109,10 @@ class Worker:
         )
         self.versions: dict[str, str] = self._answer()
 
-    def time(self, repeats: int) -> Seconds:
-        """Returns the seconds of each of its callables, run in turns."""
+    def time(self, repeats: int, ending: str = "") -> Seconds:
+        """Returns the seconds of each of its callables, run in turns; of those whose names end so."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{repeats}\n")
+        self._process.stdin.write(f"{repeats} {ending}\n")
         self._process.stdin.flush()
         return self._answer()
 

@@ -84,6 +84,7 @@ class StockTagger(keras.Model):
 
         self.word_embedding = embedding(features.word_vocabulary_size, sizes.word_size, mask_zero=True)
         self.shape_embedding = embedding(SHAPES, sizes.shape_size)
+        self.vectors = embedding(features.vocabulary_size, task.text.vector_size) if task.text.vector_size else None
         self.character_embedding = embedding(
             features.character_vocabulary_size, sizes.character_embedding_size, mask_zero=True
         )
@@ -96,11 +97,15 @@ class StockTagger(keras.Model):
 
     def call(self, inputs: Batch, training: bool = False) -> tf.Tensor:
         words, characters = inputs["words"], inputs["characters"]
+        # What pre-trained vectors alone know is unknown to the trained embedding.
+        known = tf.where(words < self.word_embedding.input_dim, words, 1)
         mask = self.word_embedding.compute_mask(words)
         folded = self.character_embedding(tf.reshape(characters, [-1, tf.shape(characters)[2]]))
         read = self.character_encoder(folded)  # heeds the embedding's mask
         read = tf.reshape(read, tf.concat([tf.shape(words), [read.shape[-1]]], axis=0))
-        embedded = [self.word_embedding(words), self.shape_embedding(inputs["shapes"]), read]
+        embedded = [self.word_embedding(known), self.shape_embedding(inputs["shapes"]), read]
+        if self.vectors is not None:
+            embedded.append(self.vectors(words))
         values = self.dropout[0](tf.concat(embedded, axis=-1), training=training)
         for layer, dropout in zip(self.encoder, self.dropout[1:], strict=True):
             values = dropout(layer(values, mask=mask), training=training)

@@ -34,17 +34,18 @@ class ExportError(RuntimeError):
     """An export does not do what it should, and was not put in place."""
 
 
-def export_model(path: str | Path, **settings: float | int | None) -> Path:
-    """Writes the next version of a stored model's SavedModel, in float32.
+def export_model(path: str | Path, **settings: float | int | str | None) -> Path:
+    """Writes the next version of a stored model's SavedModel.
 
     Args:
         path: The model directory.
         **settings: What the graph fixes, as the fields of `nlp_rnn.ExportRun`:
             of a translator its search, of a tagger `maximum_length`, of a
             classifier also `threshold`. What is not given, or None, stays as
-            the model was trained with. And `keep`: how many versions
-            are left, this one counted; the oldest are removed once this one
-            is in place.
+            the model was trained with. And `weights`: the number format that
+            they are stored in, float32 if not given; and `keep`: how many
+            versions are left, this one counted; the oldest are removed once
+            this one is in place.
 
     Returns:
         The version folder; all settings are in its `assets.extra/settings.json`.
@@ -52,21 +53,21 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
     Raises:
         ConfigError: No model directory, or settings that are impossible or
             not this family's.
-        ExportError: The model has diverged; or the export holds operations
-            that not every server has, or answers otherwise than the model.
-            Nothing is kept of it.
+        ExportError: The model has diverged, or has weights beyond float16's
+            range; or the export holds operations that not every server has,
+            or answers otherwise than the model, whose weights are rounded as
+            the export's. Nothing is kept of it.
     """
     given = ExportRun(model=str(path), **settings)  # type: ignore[arg-type]
     # The gate's other process has no GPU, and neither has this side of the comparison.
     with tf.device("/CPU:0"):
-        stored = store.load(path)
-        if not all(np.isfinite(value).all() for value in stored.network.get_weights()):
-            raise ExportError(f"{path} holds weights that are NaN or infinite: its training diverged. Train it again.")
+        stored = store.load(path, weights=given.weights)
+        _require_finite(stored, given.weights)
         fixed = given.fixed(stored.config)
         module = build_module(stored, fixed)
 
         def write(folder: Path) -> None:
-            _require_room(folder, 4 * stored.network.count_params() + _GRAPH)
+            _require_room(folder, sum(value.nbytes for value in stored.network.get_weights()) + _GRAPH)
             write_saved_model(module, folder, fixed)
             server_files.write_server_files(folder, module.signatures, stored.samples)
             check_operations(folder)
@@ -79,6 +80,15 @@ def export_model(path: str | Path, **settings: float | int | None) -> Path:
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     _log.info("Exported %s: %.1f MB, checked against the model itself.", version, size / 1e6)
     return version
+
+
+def _require_finite(stored: store.StoredModel, weights: str) -> None:
+    if all(np.isfinite(value.astype(np.float32)).all() for value in stored.network.get_weights()):
+        return
+    beyond = f"; or some are beyond {weights}'s range: export it in bfloat16" if weights == "float16" else ""
+    raise ExportError(
+        f"{stored.folder} holds weights that are NaN or infinite: its training diverged. Train it again{beyond}."
+    )
 
 
 def _require_room(folder: Path, size: int) -> None:
@@ -121,7 +131,7 @@ def build_module(stored: store.StoredModel, fixed: Mapping[str, Any]) -> Module:
 
 
 def write_saved_model(module: Module, folder: Path, fixed: Mapping[str, Any]) -> None:
-    """Writes a module and what is fixed in it into a folder."""
+    """Writes a module, what is fixed in it, and the number format of its weights into a folder."""
     # A Keras variable is saved as a copy of the TensorFlow variable that the functions read: Python's loader finds
     # its way from one to the other, and a server restores the copy alone. So the variables themselves are saved,
     # beside the module's other parts (tables and tokenizers).
@@ -131,7 +141,15 @@ def write_saved_model(module: Module, folder: Path, fixed: Mapping[str, Any]) ->
     tf.saved_model.save(exported, str(folder), signatures=module.signatures)
     extra = folder / "assets.extra"
     extra.mkdir()
-    (extra / "settings.json").write_text(json.dumps(dict(fixed), indent=1) + "\n", encoding="utf-8")
+    settings = {"weights": module.network.variable_dtype, **fixed}
+    (extra / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def read_settings(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Returns the number format of a version's weights, and what is fixed in its graph."""
+    settings = json.loads((folder / "assets.extra" / "settings.json").read_text(encoding="utf-8"))
+    # The first exports were all of one format, and did not say so.
+    return settings.pop("weights", "float32"), settings
 
 
 def check_operations(folder: Path) -> None:
@@ -178,9 +196,12 @@ def compare(
     Raises:
         ParityError: They differ; the message says where.
     """
-    tie: parity.Tie = parity.near_tie
+    tolerance = parity.TOLERANCES[module.network.compute_dtype]
+    tie: parity.Tie = functools.partial(parity.near_tie, tolerance=tolerance)
     if isinstance(module, ClassificationModule):
-        tie = functools.partial(parity.classification_tie, threshold=module.threshold)
+        tie = functools.partial(parity.classification_tie, threshold=module.threshold, tolerance=tolerance)
     calls = signature_inputs.calls(module.signatures, samples)
     alternatives = "n_best" if "n_best" in calls else None
-    return parity.check(folder, module.signatures, calls, tie, alternatives=alternatives, python=python)
+    return parity.check(
+        folder, module.signatures, calls, tie, alternatives=alternatives, python=python, tolerance=tolerance
+    )

@@ -29,6 +29,7 @@ _WORDS, _SUBWORDS, _TAGS = "words", "subwords", "tags.json"
 _LABELS = "labels.json"
 
 Run = TranslatorRun | TaggerRun | ClassifierRun
+Precision = str | keras.DTypePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,14 +163,18 @@ Text = TranslationText | TaggingText | ClassificationText
 
 
 def build_translator(
-    run: TranslatorRun, texts: TranslationText, *, precision: str = "float32", training_path: TrainingPath = "portable"
+    run: TranslatorRun,
+    texts: TranslationText,
+    *,
+    precision: Precision = "float32",
+    training_path: TrainingPath = "portable",
 ) -> Translator:
     """Builds the translator that a configuration describes, its weights new.
 
     Args:
         run: The sizes, and whether both sides share vocabulary and embedding.
         texts: Its tokenizers.
-        precision: Number format of the products, as `TrainingConfig.precision`.
+        precision: Number format of the products, as `TrainingConfig.precision`; or a Keras policy.
         training_path: How training computes, see `nlp_rnn.layers.LSTM`.
     """
     return Translator(
@@ -177,20 +182,20 @@ def build_translator(
         target_vocabulary_size=texts.target.vocabulary_size,
         share_embeddings=run.text.shared_vocabulary,
         training_path=training_path,
-        dtype=keras.DTypePolicy(precision),
+        dtype=keras.dtype_policies.get(precision),
         **asdict(run.model),
     )
 
 
 def build_tagger(
-    run: TaggerRun, texts: TaggingText, *, precision: str = "float32", training_path: TrainingPath = "portable"
+    run: TaggerRun, texts: TaggingText, *, precision: Precision = "float32", training_path: TrainingPath = "portable"
 ) -> Tagger:
     """Builds the tagger that a configuration describes, its weights new and its vectors zero.
 
     Args:
         run: The sizes.
         texts: Its words and tags.
-        precision: Number format of the products, as `TrainingConfig.precision`.
+        precision: Number format of the products, as `TrainingConfig.precision`; or a Keras policy.
         training_path: How training computes, see `nlp_rnn.layers.LSTM`.
     """
     sizes = asdict(run.model)
@@ -207,7 +212,7 @@ def build_tagger(
         shapes=words.SHAPES,
         subword_vocabulary_size=subwords.vocabulary_size if subwords else 0,
         training_path=training_path,
-        dtype=keras.DTypePolicy(precision),
+        dtype=keras.dtype_policies.get(precision),
         **sizes,
     )
 
@@ -216,7 +221,7 @@ def build_classifier(
     run: ClassifierRun,
     texts: ClassificationText,
     *,
-    precision: str = "float32",
+    precision: Precision = "float32",
     training_path: TrainingPath = "portable",
 ) -> Classifier:
     """Builds the classifier that a configuration describes, its weights new and its vectors zero.
@@ -224,7 +229,7 @@ def build_classifier(
     Args:
         run: The sizes.
         texts: Its reader and labels.
-        precision: Number format of the products, as `TrainingConfig.precision`.
+        precision: Number format of the products, as `TrainingConfig.precision`; or a Keras policy.
         training_path: How training computes, see `nlp_rnn.layers.LSTM`.
     """
     sizes = asdict(run.model)
@@ -254,7 +259,7 @@ def build_classifier(
         multi_label=run.data.multi_label,
         embedding=embedding,
         training_path=training_path,
-        dtype=keras.DTypePolicy(precision),
+        dtype=keras.dtype_policies.get(precision),
         **sizes,
     )
 

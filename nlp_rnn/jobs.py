@@ -285,6 +285,8 @@ class ExportRun:
         maximum_length: Most tokens read from a text, and written to a translation.
         n_best: Translations returned by the `n_best` signature.
         threshold: Probability from which on a label of several is selected.
+        weights: The number format of the weights; those of 16 bits make the
+            export half as large. bfloat16 is computed in as well, float16 is not.
         keep: Versions to leave in the model directory, this one counted; the
             oldest are removed. All are left, if not given.
     """
@@ -297,10 +299,13 @@ class ExportRun:
     maximum_length: int | None = None
     n_best: int | None = None
     threshold: float | None = None
+    weights: Literal["float32", "bfloat16", "float16"] = "float32"
     keep: int | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model", self.model, "the path of a model directory")
+        known = ("float32", "bfloat16", "float16")
+        require(self.weights in known, "weights", self.weights, f"one of {', '.join(known)}")
         require(self.keep is None or self.keep >= 1, "keep", self.keep, "at least 1: the newest version always stays")
 
     def fixed(self, trained_with: "TranslatorRun | TaggerRun | ClassifierRun") -> dict[str, float | int]:
@@ -310,7 +315,7 @@ class ExportRun:
             ConfigError: The settings do not agree with each other, or are not
                 this family's.
         """
-        names = [item.name for item in dataclasses.fields(self) if item.name not in ("model", "keep")]
+        names = [item.name for item in dataclasses.fields(self) if item.name not in ("model", "weights", "keep")]
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         kinds: dict[type, tuple[str, dict[str, list[str]]]] = {
             TranslatorRun: ("translator", {"search": [item.name for item in dataclasses.fields(SearchConfig)]}),

@@ -4,6 +4,7 @@ That process knows TensorFlow and TensorFlow Text alone, sees no GPU, and
 answers real examples through every signature.
 """
 
+import functools
 import itertools
 import json
 import logging
@@ -21,6 +22,9 @@ import tensorflow as tf
 
 # Scores differ by less than this between two ways to compute the same in float32.
 TOLERANCE = 1e-4
+# By what is computed in. bfloat16 has 8 binary digits: where two ways to add up a product's terms differ in the last
+# digits of float32, the result may be rounded to the one neighbour or to the other.
+TOLERANCES = {"float32": TOLERANCE, "bfloat16": 0.02}
 
 # Run by a process of its own: the folder, and where to write the answers, are its arguments.
 _REPLAY = """
@@ -73,11 +77,12 @@ def check(
     *,
     alternatives: str | None = None,
     python: str | None = None,
+    tolerance: float = TOLERANCE,
 ) -> int:
     """Compares a SavedModel with the functions it was made of.
 
     Texts must be equal, and so must all other outputs, numbers up to
-    `TOLERANCE`, unless an answer is a tie.
+    `tolerance`, unless an answer is a tie.
 
     Args:
         folder: The SavedModel.
@@ -88,6 +93,7 @@ def check(
             live answers list other answers as good.
         python: The other process's interpreter, such as one with TensorFlow
             in a server's version; this process's own if not given.
+        tolerance: How far numbers may be apart, absolutely or relatively.
 
     Returns:
         How many answers were ties.
@@ -105,10 +111,10 @@ def check(
             if any(len(rows) != len(examples) for rows in answers):
                 raise ParityError(f"{name} answers {len(examples)} examples with {len(answers[1])}.")
             for example, mine, theirs, other in zip(examples, *answers, strict=True):
-                if equal(mine, theirs):
+                if equal(mine, theirs, tolerance=tolerance):
                     continue
                 if not tie(mine, theirs, other):
-                    raise ParityError(difference(name, example, mine, theirs))
+                    raise ParityError(difference(name, example, mine, theirs, tolerance=tolerance))
                 ties += 1
     if ties:
         _log.info("%d answers of the export differ from the model's by a tie of two scores.", ties)
@@ -132,18 +138,24 @@ def call(function: Any, inputs: Inputs) -> dict[str, tf.Tensor]:
     return function(**tensors(specs_of(function), inputs))
 
 
-def equal(one: Row, other: Row) -> bool:
+def equal(one: Row, other: Row, *, tolerance: float = TOLERANCE) -> bool:
     """Tells whether two answers are the same but for the rounding of numbers."""
-    return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    return one.keys() == other.keys() and not _apart(one, other, tolerance)
 
 
-def close(one: Any, other: Any) -> bool:
+def close(one: Any, other: Any, *, tolerance: float = TOLERANCE) -> bool:
     """Compares nests of texts, truth values and numbers; NaN is close to nothing."""
     if isinstance(one, list):
-        return isinstance(other, list) and len(one) == len(other) and all(map(close, one, other))
+        same_length = isinstance(other, list) and len(one) == len(other)
+        return same_length and all(close(*pair, tolerance=tolerance) for pair in zip(one, other, strict=True))
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance)
     return one == other
+
+
+def _apart(one: Row, other: Row, tolerance: float) -> set[str]:
+    """Returns which outputs of two answers are not close."""
+    return {key for key in {**one, **other} if not close(one.get(key), other.get(key), tolerance=tolerance)}
 
 
 def wire(value: Any) -> Any:
@@ -153,50 +165,55 @@ def wire(value: Any) -> Any:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
-def near_tie(live: Row, served: Row, alternatives: Row) -> bool:
+def near_tie(live: Row, served: Row, alternatives: Row, *, tolerance: float = TOLERANCE) -> bool:
     """Tells for an answer of any family whether another one is as good."""
     if "translation" in live or "translations" in live:
-        return translation_tie(live, served, alternatives)
+        return translation_tie(live, served, alternatives, tolerance=tolerance)
     if "tags" in live:
-        return tagging_tie(live, served, alternatives)
+        return tagging_tie(live, served, alternatives, tolerance=tolerance)
     # What was chosen may differ if what it was chosen by does not.
-    apart = {key for key in live if not close(live[key], served.get(key))}
+    apart = _apart(live, served, tolerance)
     return live.keys() == served.keys() and bool(apart) and apart <= {"label", "selected"}
 
 
-def translation_tie(live: Row, served: Row, alternatives: Row) -> bool:
+def translation_tie(live: Row, served: Row, alternatives: Row, *, tolerance: float = TOLERANCE) -> bool:
     """Tells whether each translation is the model's own at that rank, or one with nearly its score."""
     mine, theirs = list(_hypotheses(live)), list(_hypotheses(served))
     known = [*mine, *_hypotheses(alternatives)]
     if len(mine) != len(theirs) or [text for text, _ in mine] == [text for text, _ in theirs]:
         return False
+    near = functools.partial(close, tolerance=tolerance)
     return live["truncated"] == served["truncated"] and all(
-        close(one[1], other[1]) and any(other[0] == text and close(other[1], score) for text, score in known)
+        near(one[1], other[1]) and any(other[0] == text and near(other[1], score) for text, score in known)
         for one, other in zip(mine, theirs, strict=True)
     )
 
 
-def tagging_tie(live: Row, served: Row, alternatives: Row) -> bool:
+def tagging_tie(live: Row, served: Row, alternatives: Row, *, tolerance: float = TOLERANCE) -> bool:
     """Tells whether tags differ, each by one nearly as probable; what does not hang on the tags must be equal."""
     del alternatives
-    apart = {key for key in live if not close(live[key], served.get(key))}
+    apart = _apart(live, served, tolerance)
     if live.keys() != served.keys() or "tags" not in apart or "scores" in apart:
         return False
     return all(key == "tags" or key.startswith("entity_") for key in apart)
 
 
-def classification_tie(live: Row, served: Row, alternatives: Row, *, threshold: float) -> bool:
+def classification_tie(
+    live: Row, served: Row, alternatives: Row, *, threshold: float, tolerance: float = TOLERANCE
+) -> bool:
     """Tells whether only the choice differs, between labels nearly as probable as each other, or as the threshold."""
     del alternatives
-    apart = {key for key in live if not close(live[key], served.get(key))}
+    apart = _apart(live, served, tolerance)
     if live.keys() != served.keys() or not apart <= {"label", "selected"}:
         return False
     if "selected" in apart:
         # What stands at the end is cut off where it is False, or 0.
         rows = itertools.zip_longest(live["selected"], served["selected"], served["probabilities"], fillvalue=0)
-        return all(mine == theirs or close(float(score), threshold) for mine, theirs, score in rows)
+        return all(
+            mine == theirs or close(float(score), threshold, tolerance=tolerance) for mine, theirs, score in rows
+        )
     probabilities = dict(zip(served["labels"], served["probabilities"], strict=False))
-    return close(probabilities.get(served["label"], 0.0), served["score"])
+    return close(probabilities.get(served["label"], 0.0), served["score"], tolerance=tolerance)
 
 
 def _hypotheses(row: Row) -> Iterator[tuple[str, float]]:
@@ -205,9 +222,9 @@ def _hypotheses(row: Row) -> Iterator[tuple[str, float]]:
     return iter([(row["translation"], row["score"])])
 
 
-def difference(signature: str, example: Row, live: Row, served: Row) -> str:
+def difference(signature: str, example: Row, live: Row, served: Row, *, tolerance: float = TOLERANCE) -> str:
     """Says in a sentence what an answer has instead of what was expected."""
-    keys = sorted(key for key in {**live, **served} if not close(live.get(key), served.get(key)))
+    keys = sorted(_apart(live, served, tolerance))
     shown = "; ".join(f"{key} {served.get(key)!r} instead of {live.get(key)!r}"[:500] for key in keys)
     return f"{signature} of {str(example)[:200]} gives {shown}."
 

@@ -28,6 +28,7 @@ import numpy as np
 from nlp_rnn.config import ConfigError
 from nlp_rnn.families import FAMILIES, Family, Run, Text, family_of
 from nlp_rnn.folders import PREVIOUS, WRITING, replace_folder
+from nlp_rnn.layers.precision import policy_of
 from nlp_rnn.settings import from_dict, to_dict
 
 FORMAT = 1
@@ -47,7 +48,7 @@ class StoredModel:
     Attributes:
         folder: The model directory.
         config: What its training was told; `output` is the folder.
-        network: Computing in float32.
+        network: Its weights in the format that was asked for; of a finished model.
         text: What stands between text and network, as the family has it.
         metrics: What was measured at the end of the training.
         samples: Held-out examples with the family's columns; maybe none.
@@ -143,8 +144,14 @@ def save(
     return path / MODEL
 
 
-def load(path: str | Path) -> StoredModel:
-    """Reads a model directory, to compute in float32.
+def load(path: str | Path, *, weights: str = "float32") -> StoredModel:
+    """Reads a model directory.
+
+    Args:
+        path: The model directory.
+        weights: The number format that the network's matrices are rounded to:
+            float32 in which they are stored, bfloat16 or float16; see
+            `nlp_rnn.layers.precision`.
 
     Raises:
         ConfigError: It is no model directory, is incomplete or broken, or was
@@ -159,7 +166,7 @@ def load(path: str | Path) -> StoredModel:
             f"{folder} lacks {', '.join(missing)}: it was written or copied in part. Copy it whole, or train again."
         )
     text = family.load_text(folder)
-    network = family.build(config, text)
+    network = family.build(config, text, precision=policy_of(weights))
     _read_weights(folder / _WEIGHTS, network)
     return StoredModel(
         folder=path,
@@ -278,4 +285,5 @@ def _read_weights(file: Path, network: keras.Model) -> None:
     expected = {key: tuple(weight.shape) for key, weight in zip(_keys(network), network.weights, strict=True)}
     if {key: value.shape for key, value in values.items()} != expected:
         raise ConfigError(f"{file} holds the weights of another network than {_CONFIG}; copy the folder whole.")
-    network.set_weights([values[key] for key in expected])
+    for key, weight in zip(expected, network.weights, strict=True):
+        weight.assign(keras.ops.cast(values[key], weight.dtype))

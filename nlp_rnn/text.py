@@ -138,17 +138,22 @@ class _SentencePieceModel(tf.saved_model.experimental.TrackableResource):
     operation that made it, and is gone as soon as TensorFlow drops its cached
     operations, as `tf.random.set_seed` does. Named by its content, equal
     models are one.
+
+    The model is an attribute of the operation. A SavedModel makes resources
+    in two places, in its graph for servers and in a function for Python: both
+    call the one function that holds the operation, so that it is stored once.
     """
 
     def __init__(self, model: bytes) -> None:
         super().__init__()
-        self._model = model
+        name = "sentencepiece_" + hashlib.sha256(model).hexdigest()
+        operations = sentencepiece_tokenizer.gen_sentencepiece_tokenizer
+        make = tf.function(lambda: operations.sentencepiece_op(model=model, shared_name=name), autograph=False)
+        self._make = make.get_concrete_function()
         _ = self.resource_handle  # makes the resource
 
     def _create_resource(self) -> tf.Tensor:
-        name = "sentencepiece_" + hashlib.sha256(self._model).hexdigest()
-        operations = sentencepiece_tokenizer.gen_sentencepiece_tokenizer
-        return operations.sentencepiece_op(model=self._model, shared_name=name)
+        return self._make()
 
 
 class SentencePieceTokenizer(Tokenizer):

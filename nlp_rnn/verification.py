@@ -3,7 +3,6 @@
 Driven by the signatures of the SavedModel, and so the same for every family.
 """
 
-import json
 import logging
 import os
 import random
@@ -19,7 +18,7 @@ import tensorflow_text  # noqa: F401  (its import registers the operations)
 
 from nlp_rnn import edge_inputs, folders, parity, portability, signature_inputs, store
 from nlp_rnn.config import ConfigError
-from nlp_rnn.export import build_module, compare
+from nlp_rnn.export import build_module, compare, read_settings
 from nlp_rnn.families import family_of
 
 _SAMPLES = 32
@@ -89,18 +88,19 @@ class Verification:
 class _Tally:
     """Counts what a check compares, and keeps what is wrong."""
 
-    def __init__(self) -> None:
+    def __init__(self, tolerance: float = parity.TOLERANCE) -> None:
         self.compared, self.ties = 0, 0
+        self.tolerance = tolerance
         self.problems: list[str] = []
 
     def compare(self, name: str, example: parity.Row, expected: parity.Row, found: parity.Row, others: Any) -> None:
         self.compared += 1
-        if parity.equal(expected, found):
+        if parity.equal(expected, found, tolerance=self.tolerance):
             return
-        if parity.near_tie(expected, found, others):
+        if parity.near_tie(expected, found, others, tolerance=self.tolerance):
             self.ties += 1
         else:
-            self.problems.append(parity.difference(name, example, expected, found))
+            self.problems.append(parity.difference(name, example, expected, found, tolerance=self.tolerance))
 
     def finding(self, check: str, summary: str) -> Finding:
         shown, further = self.problems[:_PROBLEMS_SHOWN], len(self.problems) - _PROBLEMS_SHOWN
@@ -123,7 +123,7 @@ def verify(path: str | Path, *, version: int | None = None, python: str | None =
     folder, interpreter = _version_folder(Path(path), version), _interpreter(python)
     # As the gate at export: the parity check's other process sees no GPU either.
     with tf.device("/CPU:0"):
-        stored = store.load(path)
+        stored = store.load(path, weights=_weights(folder))
         samples = signature_inputs.from_samples(stored.samples[:_SAMPLES])
         checks: list[tuple[str, Callable[[], Finding]]] = [
             ("portability", lambda: check_portability(folder)),
@@ -144,24 +144,31 @@ def check_portability(folder: Path) -> Finding:
 
 
 def check_weights(folder: Path, stored: store.StoredModel) -> Finding:
-    """Compares every trained number of a SavedModel with the stored model's, bit by bit."""
+    """Compares every trained number of a SavedModel with the stored model's in the same format, bit by bit."""
     tally, reader = _Tally(), tf.train.load_checkpoint(str(folder / "variables" / "variables"))
     exported = {
         name: reader.get_tensor(name) for name, kind in reader.get_variable_to_dtype_map().items() if kind.is_floating
     }
-    trained = [value for value in stored.network.get_weights() if np.issubdtype(value.dtype, np.floating)]
-    known = {(value.shape, value.tobytes()) for value in trained}
+    trained = [value for value in stored.network.get_weights() if tf.as_dtype(value.dtype).is_floating]
+    known = {_content(value) for value in trained}
     for name, value in exported.items():
-        if (value.shape, value.tobytes()) not in known:
+        if _content(value) not in known:
             variable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
             tally.problems.append(f"{variable}, of shape {value.shape}, is not as in the stored model")
-    for shape, _ in known - {(value.shape, value.tobytes()) for value in exported.values()}:
+    for shape, *_ in known - {_content(value) for value in exported.values()}:
         tally.problems.append(f"a weight of the stored model, of shape {shape}, is not in it")
     numbers = sum(value.size for value in exported.values())
-    return tally.finding("weights", f"{numbers:,} numbers, against those of the stored model")
+    stored_in = stored.network.variable_dtype
+    return tally.finding("weights", f"{numbers:,} numbers in {stored_in}, against those of the stored model")
 
 
-def check_invariance(searches: Sequence[Functions], samples: Sequence[signature_inputs.Sample]) -> Finding:
+def _content(value: np.ndarray) -> tuple[tuple[int, ...], str, bytes]:
+    return value.shape, str(value.dtype), value.tobytes()
+
+
+def check_invariance(
+    searches: Sequence[Functions], samples: Sequence[signature_inputs.Sample], *, tolerance: float = parity.TOLERANCE
+) -> Finding:
     """Compares each answer to an example alone with those to it in batches.
 
     The batches are of several sizes, shuffled, each with and without a much
@@ -170,8 +177,9 @@ def check_invariance(searches: Sequence[Functions], samples: Sequence[signature_
     Args:
         searches: Signatures by name, once for each way in which the model can search for its answer.
         samples: Examples.
+        tolerance: How far numbers may be apart, see `parity.TOLERANCES`.
     """
-    tally = _Tally()
+    tally = _Tally(tolerance)
     longest = max(samples, key=lambda sample: len(sample["text"]))["text"].split() or ["a"]
     (long,) = signature_inputs.from_texts([" ".join(longest * (1 + _LONG // len(longest)))])
     everything = [*samples, *signature_inputs.from_texts(signature_inputs.EDGES), long]
@@ -229,7 +237,7 @@ def _check_parity(
 ) -> Finding:
     """Compares a SavedModel in a process of its own with the stored model, see `parity.check`."""
     # The functions live no longer than the module that they belong to; so it is with those of a SavedModel.
-    tally, module = _Tally(), build_module(stored, _fixed(folder))
+    tally, module = _Tally(), build_module(stored, read_settings(folder)[1])
     try:
         tally.ties = compare(folder, module, samples, python=python)
     except parity.ParityError as error:
@@ -240,13 +248,13 @@ def _check_parity(
 
 def _check_invariance(folder: Path, stored: store.StoredModel, samples: Sequence[signature_inputs.Sample]) -> Finding:
     """Checks all signatures of an export and, where texts are searched for, the search that it does not use."""
-    model, fixed = tf.saved_model.load(str(folder)), _fixed(folder)
+    model, (_, fixed) = tf.saved_model.load(str(folder)), read_settings(folder)
     searches: list[Functions] = [model.signatures]
     if "beam_size" in fixed:
         other = {"beam_size": 1 if fixed["beam_size"] > 1 else _BEAM}
         module = build_module(stored, {**fixed, **other})
         searches.append({name: module.signatures[name] for name in ("serving_default", "n_best")})
-    return check_invariance(searches, samples)
+    return check_invariance(searches, samples, tolerance=parity.TOLERANCES[stored.network.compute_dtype])
 
 
 def _check_edges(folder: Path) -> Finding:
@@ -271,9 +279,12 @@ def _batches(count: int) -> Iterable[list[int]]:
             yield [*chosen, count - 1] if number % 2 == 0 else chosen
 
 
-def _fixed(folder: Path) -> dict[str, Any]:
-    file = folder / "assets.extra" / "settings.json"
-    return json.loads(file.read_text(encoding="utf-8"))
+def _weights(folder: Path) -> str:
+    """Returns the number format of a version's weights; where that cannot be read, the checks will tell."""
+    try:
+        return read_settings(folder)[0]
+    except (OSError, ValueError, AttributeError):
+        return "float32"
 
 
 def _interpreter(python: str | None) -> str | None:

@@ -41,7 +41,7 @@ def libraries(tensorflow_text: Path) -> list[str]:
     return [f"library {path}" for path in found]
 
 
-def compare(program: Path, version: Path, tensorflow_text: Path) -> None:
+def compare(program: Path, version: Path, tensorflow_text: Path, *, weights: str = "float32") -> None:
     """Asserts that the program answers through each signature as Python does: some texts, one, and none."""
     (graph,) = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs
     loaded, expected = tf.saved_model.load(str(version)), []
@@ -51,7 +51,7 @@ def compare(program: Path, version: Path, tensorflow_text: Path) -> None:
         rows = [signature_inputs.arguments(specs, sample) for sample in signature_inputs.from_texts(TEXTS)]
         for chosen in (rows, rows[:1], []):
             inputs = signature_inputs.batch(specs, chosen)
-            asked += _request(graph.signature_def[key], specs, inputs)
+            asked += [*request(graph.signature_def[key], specs, inputs), "run"]
             answer = parity.call(function, inputs)
             expected += [(output, answer[output]) for output in sorted(answer)]
     done = run(program, version, asked)
@@ -61,19 +61,20 @@ def compare(program: Path, version: Path, tensorflow_text: Path) -> None:
     for (output, theirs), (_, ours) in zip(found, expected, strict=True):
         assert theirs.shape == tuple(ours.shape), output
         if ours.dtype == tf.float32:
-            np.testing.assert_allclose(theirs.astype(np.float32), ours.numpy(), rtol=1e-4, atol=1e-4, err_msg=output)
+            tolerance = parity.TOLERANCES.get(weights, parity.TOLERANCE)
+            np.testing.assert_allclose(theirs.astype(np.float32), ours.numpy(), tolerance, tolerance, err_msg=output)
         else:
             assert theirs.tolist() == ours.numpy().tolist(), output
 
 
-def _request(signature: Any, specs: dict[str, tf.TensorSpec], inputs: dict[str, Any]) -> Iterator[str]:
+def request(signature: Any, specs: dict[str, tf.TensorSpec], inputs: dict[str, Any]) -> Iterator[str]:
+    """Gives the lines that name a signature's inputs and outputs; what to do with them comes after."""
     for name, tensor in parity.tensors(specs, inputs).items():
         sizes = " ".join(map(str, (tensor.shape.rank, *tensor.shape)))
         yield f"input {_place(signature.inputs[name].name)} {tensor.dtype.name} {sizes}"
         yield from _values(inputs[name])
     for name, output in sorted(signature.outputs.items()):
         yield f"output {name} {_place(output.name)}"
-    yield "run"
 
 
 def _place(tensor: str) -> str:

@@ -7,6 +7,7 @@ what a tiny model of each family answers there, in Python and in a C program,
 with what it answers here.
 """
 
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -58,11 +59,11 @@ def main() -> None:
     passed = True
     with tempfile.TemporaryDirectory() as folder:
         program = c_api_cases.build(tensorflow, Path(folder, "answer"))
-        for name, write in small_exports.FAMILIES.items():
-            model = Path(folder, name)
-            write(model)
+        halves = itertools.product(("letters", "entities", "opinions"), ("bfloat16", "float16"))
+        for name, weights in (*((name, "float32") for name in small_exports.STORED), *halves):
+            model = small_exports.write(name, Path(folder, f"{name} {weights}"), weights=weights)
             found = verification.verify(model, python=python)
-            print(f"{name}:\n{found.report()}", flush=True)
+            print(f"{name} in {weights}:\n{found.report()}", flush=True)
             passed = passed and found.passed
             c_api_cases.compare(program, Path(found.version), tensorflow_text)
             print("The C program answers as Python does.", flush=True)

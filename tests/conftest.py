@@ -57,16 +57,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the model directory of one of `small_exports.FAMILIES`, to be read only."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives the model directory of one of `small_exports.STORED`, its weights in a format, to be read only."""
     import small_exports
 
     folder, made = tmp_path_factory.mktemp("exported"), {}
 
-    def find(name: str) -> Path:
-        if name not in made:
-            made[name] = small_exports.write(name, folder / name.replace(" ", "_"))
-        return made[name]
+    def find(name: str, weights: str = "float32") -> Path:
+        if (name, weights) not in made:
+            path = folder / f"{name} {weights}".replace(" ", "_")
+            made[name, weights] = small_exports.write(name, path, weights=weights)
+        return made[name, weights]
 
     return find
 

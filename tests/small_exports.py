@@ -10,7 +10,7 @@ import tagger_cases
 
 from nlp_rnn import export, store, text, vocabularies
 from nlp_rnn.config import TextConfig
-from nlp_rnn.families import TranslationText, build_translator
+from nlp_rnn.families import TaggingText, TranslationText, build_translator
 from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.model_config import SearchConfig, TranslatorConfig
 
@@ -41,59 +41,65 @@ def store_letters(path: Path) -> None:
     store_translator(path, text_config=config, texts=TranslationText(source=source, target=target))
 
 
-def letters(path: Path) -> None:
-    """Stores that translator and exports it."""
-    store_letters(path)
-    export.export_model(path)
-
-
-def subwords(path: Path) -> None:
-    """Stores and exports a translator that reads and writes SentencePiece's pieces, by greedy search."""
+def store_subwords(path: Path) -> None:
+    """Stores a translator that reads and writes SentencePiece's pieces."""
     config = TextConfig(vocabulary_size=330, lowercase=True)
     shared = vocabularies.train_tokenizer([f"{one} {other}" for one in SOURCES for other in SOURCES], config)
     store_translator(path, text_config=config, texts=TranslationText(source=shared, target=shared), cell="gru")
-    export.export_model(path, beam_size=1)
 
 
-def _tagger(path: Path, side: object, **changes: object) -> None:
+def _store_tagger(path: Path, side: TaggingText, **changes: object) -> None:
     samples = [
         {"tokens": sentence, "tags": ["O"] * len(sentence)} for sentence in (*tagger_cases.SENTENCES, ["\ud800"])
     ]
     config, network = tagger_cases.run(str(path), **changes), tagger_cases.network(side, **changes)
     store.save(path, config=config, network=network, text=side, metrics={}, samples=samples)
-    export.export_model(path, maximum_length=30)
 
 
-def entities(path: Path) -> None:
-    """Stores and exports a tagger that finds entities by a conditional random field."""
-    _tagger(path, tagger_cases.text())
+def store_entities(path: Path) -> None:
+    """Stores a tagger that finds entities by a conditional random field."""
+    _store_tagger(path, tagger_cases.text())
 
 
-def parts_of_speech(path: Path) -> None:
-    """Stores and exports a tagger without spans, with a softmax and a convolution over characters."""
-    _tagger(path, tagger_cases.text(scheme=None), head="softmax", character_encoder="convolution", cell="gru")
+def store_parts_of_speech(path: Path) -> None:
+    """Stores a tagger without spans, with a softmax and a convolution over characters."""
+    _store_tagger(path, tagger_cases.text(scheme=None), head="softmax", character_encoder="convolution", cell="gru")
 
 
-def opinions(path: Path) -> None:
-    """Stores and exports a classifier of words, with attention to explain itself."""
+def store_opinions(path: Path) -> None:
+    """Stores a classifier of words, with attention to explain itself."""
     side = classifier_cases.text()
     samples = [{"text": text, "label": "good"} for text in classifier_cases.TEXTS]
     config, network = classifier_cases.run(str(path)), classifier_cases.network(side)
     store.save(path, config=config, network=network, text=side, metrics={}, samples=samples)
-    export.export_model(path)
 
 
-FAMILIES: dict[str, Callable[[Path], None]] = {
-    "letters": letters,
-    "subwords": subwords,
-    "entities": entities,
-    "parts of speech": parts_of_speech,
-    "opinions": opinions,
+STORED: dict[str, Callable[[Path], None]] = {
+    "letters": store_letters,
+    "subwords": store_subwords,
+    "entities": store_entities,
+    "parts of speech": store_parts_of_speech,
+    "opinions": store_opinions,
+}
+"""What stores each model."""
+
+# What their exports fix otherwise than the models do. SentencePiece's translator searches greedily.
+_SETTINGS: dict[str, dict[str, int]] = {
+    "subwords": {"beam_size": 1},
+    "entities": {"maximum_length": 30},
+    "parts of speech": {"maximum_length": 30},
 }
 
 
-def write(name: str, path: Path) -> Path:
-    """Stores and exports one of `FAMILIES`, the same each time, and returns the model directory."""
+def write_stored(name: str, path: Path) -> Path:
+    """Stores one of `STORED`, the same each time, and returns the model directory."""
     keras.utils.set_random_seed(1)
-    FAMILIES[name](path)
+    STORED[name](path)
+    return path
+
+
+def write(name: str, path: Path, *, weights: str = "float32") -> Path:
+    """Stores one of `STORED`, exports it, and returns the model directory."""
+    write_stored(name, path)
+    export.export_model(path, weights=weights, **_SETTINGS.get(name, {}))
     return path

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_exports
 import tagger_cases as cases
 import tensorflow as tf
 
-from nlp_rnn import export, folders, store, text
+from nlp_rnn import export, folders, parity, signature_inputs, store, text, verification
 from nlp_rnn.config import ConfigError, TextConfig
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import ExportRun, TranslatorRun
@@ -76,7 +77,7 @@ def test_an_export_is_a_saved_model_and_its_settings(model: Path) -> None:
         "assets.extra/settings.json", "assets.extra/tf_serving_warmup_requests", "batching_params.pbtxt",
     }  # fmt: skip
     assert json.loads((model / "1" / "assets.extra" / "settings.json").read_text()) == {
-        "beam_size": 2, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0, "maximum_length": 12,
+        "weights": "float32", "beam_size": 2, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0, "maximum_length": 12,
         "n_best": 2,
     }  # fmt: skip
 
@@ -211,7 +212,9 @@ def tagging_module(tagger: Path) -> TaggingModule:
 
 
 def test_a_tagger_is_exported_with_its_settings(tagger: Path, tagging_module: TaggingModule) -> None:
-    assert json.loads((tagger / "1" / "assets.extra" / "settings.json").read_text()) == {"maximum_length": 6}
+    assert json.loads((tagger / "1" / "assets.extra" / "settings.json").read_text()) == {
+        "weights": "float32", "maximum_length": 6,
+    }  # fmt: skip
     loaded = tf.saved_model.load(str(tagger / "1"))
     assert set(loaded.signatures) == {"serving_default", "tokens"}
     texts = tf.constant(["Anna lives in New York, in Ohio.", ""])
@@ -240,6 +243,73 @@ def test_settings_of_another_family_are_refused(tagger: Path) -> None:
     with pytest.raises(ConfigError, match="beam_size: a tagger has no such setting"):
         export.export_model(tagger, beam_size=2)
     assert sorted(os.listdir(tagger)) == ["1", "model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [("letters", "bfloat16"), ("letters", "float16"), ("subwords", "bfloat16"), ("entities", "bfloat16"),
+     ("entities", "float16"), ("parts of speech", "float16"), ("opinions", "bfloat16"), ("opinions", "float16")],
+)  # fmt: skip
+def test_an_export_in_16_bits_answers_as_the_network_in_that_format(tmp_path: Path, name: str, weights: str) -> None:
+    model = small_exports.write_stored(name, tmp_path / "model")
+    stored, exact = store.load(model, weights=weights), store.load(model)
+    fixed = ExportRun(model=str(model)).fixed(stored.config)
+    module = export.build_module(stored, fixed)
+    export.write_saved_model(module, tmp_path / "1", fixed)
+    export.check_operations(tmp_path / "1")
+    assert export.read_settings(tmp_path / "1") == (weights, fixed)
+    assert verification.check_weights(tmp_path / "1", stored).passed
+    assert not verification.check_weights(tmp_path / "1", exact).passed
+    live, loaded = module.signatures, tf.saved_model.load(str(tmp_path / "1"))
+    for signature, calls in signature_inputs.calls(live, signature_inputs.from_samples(stored.samples)).items():
+        for inputs in calls:
+            answers = (parity.ask(functions[signature], inputs) for functions in (live, loaded.signatures))
+            for mine, theirs in zip(*answers, strict=True):
+                assert parity.equal(mine, theirs), parity.difference(signature, {}, mine, theirs)
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "float16"])
+def test_weights_are_rounded_to_the_format_and_take_half_the_room(tmp_path: Path, weights: str) -> None:
+    model = small_exports.write_stored("opinions", tmp_path)
+    exact, rounded = store.load(model).network, store.load(model, weights=weights).network
+    matrices = [place for place, weight in enumerate(exact.weights) if weight.shape[1:] and weight.dtype == "float32"]
+    halves = [place for place in matrices if rounded.weights[place].dtype == weights]
+    assert {exact.weights[place].name for place in set(matrices) - set(halves)} == {"score"}
+    for place in halves:
+        expected = tf.cast(tf.cast(exact.weights[place].value, weights), tf.float32)
+        np.testing.assert_array_equal(tf.cast(rounded.weights[place].value, tf.float32), expected)
+    room = [sum(value.nbytes for value in network.get_weights()) for network in (exact, rounded)]
+    assert room[1] < 0.6 * room[0]
+
+
+def test_the_gate_refuses_other_weights_in_16_bits(tmp_path: Path) -> None:
+    """By numbers more than eight binary digits apart: the weights themselves are compared by verify.py, bit by bit."""
+    model = small_exports.write_stored("letters", tmp_path / "model")
+    stored = store.load(model, weights="bfloat16")
+    fixed = ExportRun(model=str(model)).fixed(stored.config)
+    module = export.build_module(stored, fixed)
+    export.write_saved_model(module, tmp_path / "1", fixed)
+    assert export.check_parity(tmp_path / "1", module, stored.samples) == 0
+    kernel = module.network.decoder.output_kernel
+    kernel.assign(kernel * 1.25)
+    with pytest.raises(export.ExportError, match=r"Export refused: .* gives .*score"):
+        export.check_parity(tmp_path / "1", module, stored.samples)
+
+
+def test_weights_beyond_the_range_of_a_format_are_not_exported_in_it(tmp_path: Path) -> None:
+    save(tmp_path, weight_scale=1e5)
+    with pytest.raises(export.ExportError, match="or some are beyond float16's range: export it in bfloat16"):
+        export.export_model(tmp_path, weights="float16")
+    with pytest.raises(ConfigError, match="weights must be one of float32, bfloat16, float16, not 'half'"):
+        export.export_model(tmp_path, weights="half")
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_sentencepiece_model_is_stored_once(tmp_path: Path) -> None:
+    stored = store.load(small_exports.write_stored("subwords", tmp_path / "model"))
+    fixed = ExportRun(model=str(tmp_path)).fixed(stored.config)
+    export.write_saved_model(export.build_module(stored, fixed), tmp_path / "1", fixed)
+    assert (tmp_path / "1" / "saved_model.pb").read_bytes().count(stored.text.source.model) == 1
 
 
 def cudnn(inputs: tf.Tensor) -> tf.Tensor:

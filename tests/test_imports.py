@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"layers"},
     "models": {"layers", "losses", "models", "reading", "search", "splitting", "text"},
     "families": {"config", "jobs", "layers", "models", "reading", "tags", "text", "words"},
-    "store": {"config", "families", "folders", "settings"},
+    "store": {"config", "families", "folders", "layers", "settings"},
     "transfer": {"config", "families", "jobs", "layers", "models", "reading", "store", "text"},
     "schedules": set(),
     "hardware": {"layers"},

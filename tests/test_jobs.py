@@ -24,6 +24,7 @@ RUNS = (TranslatorRun, TaggerRun, ClassifierRun, EvaluateRun, PredictRun, Export
         (PredictRun, {"model": "m", "n_best": 0}, "n_best must be at least 1"),
         (PredictRun, {"model": "m", "batch_size": 0}, "batch_size must be at least 1"),
         (ExportRun, {"model": ""}, "model must be the path of a model directory, not ''"),
+        (ExportRun, {"model": "m", "weights": "int8"}, "weights must be one of float32, bfloat16, float16, not 'int8'"),
     ],
 )
 def test_values_out_of_range_are_refused(kind: type, values: dict, message: str) -> None:
@@ -68,7 +69,7 @@ def test_an_export_keeps_the_search_of_the_training_but_for_what_is_given() -> N
 
 def test_an_export_can_change_every_setting_of_the_search() -> None:
     settings = {item.name for item in dataclasses.fields(SearchConfig)}
-    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model", "threshold", "keep"}
+    assert {item.name for item in dataclasses.fields(ExportRun)} == settings | {"model", "threshold", "weights", "keep"}
 
 
 def test_an_export_whose_settings_contradict_the_training_s_is_refused() -> None:

@@ -102,7 +102,7 @@ def test_what_is_not_a_tagger_s_is_refused(run: Script, model: Path, tmp_path: P
 def test_an_export_can_read_shorter_texts(run: Script, model: Path) -> None:
     (result,) = results(run("export.py", "--model", model, "--maximum-length", "3"))
     settings = json.loads((Path(result["version"]) / "assets.extra" / "settings.json").read_text())
-    assert settings == {"maximum_length": 3}
+    assert settings == {"weights": "float32", "maximum_length": 3}
 
 
 @pytest.mark.parametrize(

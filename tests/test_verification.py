@@ -16,18 +16,23 @@ from nlp_rnn import export, jobs, parity, signature_inputs, store, verification
 from nlp_rnn.verification import Finding, Verification
 
 CHECKS = ["portability", "weights", "parity", "batch invariance", "edge inputs"]
-Exported = Callable[[str], Path]
+Exported = Callable[..., Path]
 
 
 def found(done: Any) -> dict[str, Any]:
     return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
-def test_a_good_export_passes_every_check(run: Script, exported: Exported) -> None:
-    done = run("verify.py", "--model", exported("entities"), "--json")
+@pytest.mark.parametrize(
+    ("name", "weights"), [("entities", "float32"), ("letters", "bfloat16"), ("opinions", "float16")]
+)
+def test_a_good_export_passes_every_check(run: Script, exported: Exported, name: str, weights: str) -> None:
+    done = run("verify.py", "--model", exported(name, weights), "--json")
     (result,) = results(done)
-    assert (result["passed"], result["family"]) == (True, "tagger")
-    assert result["version"] == str(exported("entities") / "1")
+    family = {"entities": "tagger", "letters": "translator", "opinions": "classifier"}[name]
+    assert (result["passed"], result["family"]) == (True, family)
+    assert result["version"] == str(exported(name, weights) / "1")
+    assert f"numbers in {weights}, against those of" in result["findings"][1]["summary"]
     assert [finding["check"] for finding in result["findings"]] == CHECKS
     assert all(finding["passed"] and not finding["problems"] for finding in result["findings"])
 
@@ -46,17 +51,18 @@ def perturb(folder: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("weights", ["float32", "float16"])
 def test_one_changed_weight_is_reported_by_the_weights_and_by_the_answers(
-    run: Script, exported: Exported, tmp_path: Path
+    run: Script, exported: Exported, tmp_path: Path, weights: str
 ) -> None:
-    model = shutil.copytree(exported("entities"), tmp_path / "model")
+    model = shutil.copytree(exported("entities", weights), tmp_path / "model")
     perturb(model / "1")
     done = run("verify.py", "--model", model)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == f"{model / '1'}, a tagger"
-    (weights,) = [line for line in lines if "is not as in the stored model" in line]
-    assert "kernel" in weights
+    (changed,) = [line for line in lines if "is not as in the stored model" in line]
+    assert "kernel" in changed
     assert [line.split()[2] for line in lines if line.startswith("NOT PASSED")] == ["weights", "parity"]
     assert any("gives" in line and "scores" in line for line in lines)
     assert lines[-1] == "The export is not what it should be: export it again."

@@ -64,7 +64,9 @@ class BahdanauAttention(MaskedLayer):
         for name, size in (("query_kernel", query_shape[-1]), ("key_kernel", value_shape[-1])):
             weight = self.add_weight(name=name, shape=(size, self.units), initializer="glorot_uniform", autocast=False)
             setattr(self, name, weight)
-        self.score = self.add_weight(name="score", shape=(self.units,), initializer=self._uniform, autocast=False)
+        self.score = self.add_weight(
+            name="score", shape=(self.units,), initializer=self._uniform, dtype="float32", autocast=False
+        )
 
     def _uniform(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         """Glorot's range for a matrix of one column."""

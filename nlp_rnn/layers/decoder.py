@@ -1,6 +1,6 @@
 """The attention decoder: one step, which training unrolls and search repeats."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -9,6 +9,7 @@ import tensorflow as tf
 from nlp_rnn.layers.attention import BahdanauAttention, Memory, attend
 from nlp_rnn.layers.encoder import CELLS, Cell
 from nlp_rnn.layers.masked import MaskedLayer, check_mask
+from nlp_rnn.layers.precision import in_float32
 from nlp_rnn.layers.recurrent import gru_cell, lstm_cell
 from nlp_rnn.layers.scan import Affine, Scan, plain_affine, product
 
@@ -115,9 +116,9 @@ class AttentionDecoder(MaskedLayer):
             self.biases[f"bias_{index}"] = self._vector(f"bias_{index}", gates, forget=self.cell == "lstm")
             if self.cell == "gru":
                 self.biases[f"recurrent_bias_{index}"] = self._vector(f"recurrent_bias_{index}", gates)
-        parts = 2 if self.cell == "lstm" else 1
+        parts, exact = 2 if self.cell == "lstm" else 1, in_float32(self.dtype_policy)
         self.bridges = [
-            keras.layers.Dense(self.units, activation="tanh", name=f"bridge_{index}_{part}", dtype="float32")
+            keras.layers.Dense(self.units, activation="tanh", name=f"bridge_{index}_{part}", dtype=exact)
             for index in range(self.layers)
             for part in range(parts)
         ]
@@ -138,7 +139,7 @@ class AttentionDecoder(MaskedLayer):
             second_gate = (tf.range(size) // self.units == 1) & forget
             return tf.cast(second_gate, dtype)
 
-        return self.add_weight(name=name, shape=(size,), initializer=initializer, autocast=False)
+        return self.add_weight(name=name, shape=(size,), initializer=initializer, dtype="float32", autocast=False)
 
     def prepare(self, values: tf.Tensor, *, mask: tf.Tensor) -> Memory:
         """Prepares the encoder's outputs for attention; see `BahdanauAttention.prepare`."""
@@ -165,10 +166,19 @@ class AttentionDecoder(MaskedLayer):
             output float32 (batch, hypotheses, output_size), the state after,
             and the attention float32 (batch, hypotheses, source).
         """
-        inputs = {"layer_0": self._project(embedded)}
-        affine = plain_affine(inputs, self._matrices())
-        state, weights = self._advance(state, self._constants(memory), affine)
-        return state.output, state, weights
+        return self.step_over(memory)(embedded, state)
+
+    def step_over(self, memory: Memory) -> Callable[..., tuple[tf.Tensor, DecoderState, tf.Tensor]]:
+        """Returns `step` over a memory, for a loop: weights are read and cast here, and not at every step."""
+        kernel, bias = tf.cast(self.input_kernel, self.compute_dtype), tf.convert_to_tensor(self.biases["bias_0"])
+        matrices, constants = self._matrices(), self._constants(memory)
+
+        def step(embedded: tf.Tensor, state: DecoderState) -> tuple[tf.Tensor, DecoderState, tf.Tensor]:
+            affine = plain_affine({"layer_0": product(embedded, kernel) + bias}, matrices)
+            state, weights = self._advance(state, constants, affine)
+            return state.output, state, weights
+
+        return step
 
     def call(
         self,

@@ -66,7 +66,9 @@ class NGramScores(MaskedLayer):
         del input_shape
         shape = (self.buckets, self.classes)
         self.table = self.add_weight(name="table", shape=shape, initializer="zeros", autocast=False)
-        self.bias = self.add_weight(name="bias", shape=(self.classes,), initializer="zeros", autocast=False)
+        self.bias = self.add_weight(
+            name="bias", shape=(self.classes,), initializer="zeros", dtype="float32", autocast=False
+        )
 
     def call(
         self,
@@ -81,7 +83,7 @@ class NGramScores(MaskedLayer):
         total, count = tf.zeros([rows, self.classes]), tf.zeros([rows, 1])
         for hashes, real in _runs(tf.cast(tokens, tf.int64), mask, self.longest):
             weights = tf.cast(real, tf.float32)
-            found = tf.gather(table, tf.where(real, tf.math.floormod(hashes, self.buckets), 0))
+            found = tf.cast(tf.gather(table, tf.where(real, tf.math.floormod(hashes, self.buckets), 0)), tf.float32)
             total += tf.einsum("btc,bt->bc", found, weights)
             count += tf.reduce_sum(weights, axis=1, keepdims=True)
         if positions is not None:

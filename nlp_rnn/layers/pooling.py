@@ -70,8 +70,9 @@ class AttentionPooling(MaskedLayer):
         """Creates W, b and v."""
         shape = (input_shape[-1], self.units)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform", autocast=False)
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros", autocast=False)
-        self.score = self.add_weight(name="score", shape=(self.units, 1), initializer="glorot_uniform", autocast=False)
+        exact = {"dtype": "float32", "autocast": False}
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros", **exact)
+        self.score = self.add_weight(name="score", shape=(self.units, 1), initializer="glorot_uniform", **exact)
 
     def call(self, inputs: tf.Tensor, *, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Pools sequences; see the class."""

@@ -97,7 +97,11 @@ class _Recurrent(MaskedLayer):
         self._build_bias(width)
 
     def _build_bias(self, width: int) -> None:
-        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros", autocast=False)
+        self.bias = self._vector("bias", (width,), "zeros")
+
+    def _vector(self, name: str, shape: tuple[int, ...], initializer: Any) -> Any:
+        # Of 16 bits are matrices alone: vectors are small, and added to what is float32.
+        return self.add_weight(name=name, shape=shape, initializer=initializer, dtype="float32", autocast=False)
 
     def call(
         self,
@@ -295,7 +299,7 @@ class LSTM(_Recurrent):
     _cudnn_mode: ClassVar[str | None] = "lstm"
 
     def _build_bias(self, width: int) -> None:
-        self.bias = self.add_weight(name="bias", shape=(width,), initializer=self._forget_one, autocast=False)
+        self.bias = self._vector("bias", (width,), self._forget_one)
 
     def _forget_one(self, shape: tuple[int, ...], dtype: str | None = None) -> tf.Tensor:
         zeros = tf.zeros([self.units], dtype)
@@ -320,7 +324,7 @@ class GRU(_Recurrent):
     _cudnn_mode = "gru"
 
     def _build_bias(self, width: int) -> None:
-        self.bias = self.add_weight(name="bias", shape=(2, width), initializer="zeros", autocast=False)
+        self.bias = self._vector("bias", (2, width), "zeros")
 
     def _scan_inputs(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"kernel": self._project(inputs, self.bias[0])}
@@ -372,8 +376,7 @@ class LayerNormalizedLSTM(LSTM):
             "cell_shift": ("zeros", 1),
         }  # fmt: skip
         for name, (initializer, gates) in shapes.items():
-            weight = self.add_weight(name=name, shape=(gates * self.units,), initializer=initializer, autocast=False)
-            setattr(self, name, weight)
+            setattr(self, name, self._vector(name, (gates * self.units,), initializer))
 
     def _scan_inputs(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"kernel": self._project(inputs, None)}

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from nlp_rnn.layers.masked import MaskedLayer
+from nlp_rnn.layers.precision import of_tables
 
 _UNKNOWN = 1
 
@@ -39,7 +40,7 @@ class TokenEmbedding(MaskedLayer):
             vocabulary_size,
             embedding_size,
             embeddings_initializer=keras.initializers.RandomUniform(-0.1, 0.1),
-            dtype=self.dtype_policy,
+            dtype=of_tables(self.dtype_policy),
         )
         self.embedding.build((None, None))
         self.built = True
@@ -47,7 +48,7 @@ class TokenEmbedding(MaskedLayer):
     def call(self, inputs: dict[str, tf.Tensor], *, training: bool = False) -> tf.Tensor:
         """Embeds a batch; see the class."""
         del training
-        return self.embedding(self.numbers(inputs))
+        return tf.cast(self.embedding(self.numbers(inputs)), self.compute_dtype)
 
     def numbers(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the tokens as they are read, int32 (batch, time)."""

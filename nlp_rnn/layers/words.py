@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nlp_rnn.layers.characters import ConvolutionalCharacterEncoder, RecurrentCharacterEncoder
 from nlp_rnn.layers.masked import MaskedLayer
+from nlp_rnn.layers.precision import of_tables
 from nlp_rnn.layers.recurrent import Path
 
 CharacterEncoder = Literal["none", "recurrent", "convolution"]
@@ -99,7 +100,7 @@ class WordEncoder(MaskedLayer):
 
     def call(self, inputs: dict[str, tf.Tensor], *, training: bool = False) -> tf.Tensor:
         """Reads a batch; see the class."""
-        features = [self.word_embedding(self.numbers(inputs))]
+        features = [self._found(self.word_embedding, self.numbers(inputs))]
         if distinct := self._distinct_features(inputs, training):
             features.append(tf.gather(tf.concat(distinct, axis=-1), inputs["positions"]))
         return tf.concat(features, axis=-1)
@@ -126,17 +127,20 @@ class WordEncoder(MaskedLayer):
         """Returns what depends on a word alone: tensors of (words, features)."""
         features = []
         if self.shape_embedding is not None:
-            features.append(self.shape_embedding(inputs["shapes"]))
+            features.append(self._found(self.shape_embedding, inputs["shapes"]))
         if self.vectors is not None:
-            features.append(self.vectors(inputs["words"]))
+            features.append(self._found(self.vectors, inputs["words"]))
         if self.subword_embedding is not None:
             real = tf.cast(inputs["subwords"] != _PAD, self.compute_dtype)[:, :, tf.newaxis]
-            total = tf.reduce_sum(self.subword_embedding(inputs["subwords"]) * real, axis=1)
+            total = tf.reduce_sum(self._found(self.subword_embedding, inputs["subwords"]) * real, axis=1)
             features.append(tf.math.divide_no_nan(total, tf.reduce_sum(real, axis=1)))
         if self.character_encoder is not None:
-            embedded = self.character_embedding(inputs["characters"])
+            embedded = self._found(self.character_embedding, inputs["characters"])
             features.append(self.character_encoder(embedded, mask=inputs["characters"] != _PAD, training=training))
         return features
+
+    def _found(self, table: keras.layers.Embedding, numbers: tf.Tensor) -> tf.Tensor:
+        return tf.cast(table(numbers), self.compute_dtype)
 
 
 def _embedding(
@@ -144,7 +148,7 @@ def _embedding(
 ) -> keras.layers.Embedding:
     initializer = keras.initializers.RandomUniform(-0.1, 0.1) if trainable else "zeros"
     layer = keras.layers.Embedding(
-        size, width, embeddings_initializer=initializer, name=name, dtype=policy, trainable=trainable
+        size, width, embeddings_initializer=initializer, name=name, dtype=of_tables(policy), trainable=trainable
     )
     layer.build((None, None))
     return layer

@@ -21,7 +21,7 @@ class ClassificationModule(tf.Module):
     """A classifier with its reader and labels: text to labels and probabilities.
 
     Args:
-        network: computing in float32.
+        network: computing in float32, or in what its weights are stored in.
         reader: for the texts that come in.
         labels: the network's labels.
         temperature: what scores are divided by, so that probabilities are as
@@ -44,7 +44,7 @@ class ClassificationModule(tf.Module):
         maximum_length: int,
     ):
         super().__init__()
-        if network.compute_dtype != "float32":
+        if network.compute_dtype not in ("float32", network.variable_dtype):
             raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
         if network.arguments["classes"] != len(labels):
             raise ValueError(f"labels must be the network's {network.arguments['classes']}, not {len(labels)}.")

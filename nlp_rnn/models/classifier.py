@@ -9,6 +9,7 @@ import tensorflow as tf
 from nlp_rnn.layers.encoder import Cell, RecurrentEncoder
 from nlp_rnn.layers.ngrams import NGramScores
 from nlp_rnn.layers.pooling import Pool, Pooling
+from nlp_rnn.layers.precision import of_scores
 from nlp_rnn.layers.recurrent import Path
 from nlp_rnn.layers.tokens import TokenEmbedding
 from nlp_rnn.layers.words import WordEncoder
@@ -82,7 +83,7 @@ class ClassifierMember(keras.layers.Layer):
         self.pooling = Pooling(pools=pools, attention_size=attention_size, dtype=policy)
         self.pooling.build((None, None, 2 * encoder_size))
         self.dropout = keras.layers.Dropout(dropout, dtype=policy)
-        self.projection = keras.layers.Dense(classes, name="projection", dtype=policy)
+        self.projection = keras.layers.Dense(classes, name="projection", dtype=of_scores(policy))
         width = 2 * encoder_size * len(self.pooling.pools)
         self.projection.build((None, width if texts == 1 else 4 * width))
         self.built = True
@@ -117,9 +118,10 @@ class LinearMember(keras.layers.Layer):
 
     def __init__(self, *, classes: int, texts: int, ngrams: int, character_ngrams: int, buckets: int, **options: Any):
         super().__init__(**options)
-        self.tokens = [NGramScores(classes=classes, longest=ngrams, buckets=buckets) for _ in range(texts)]
+        shared: dict[str, Any] = {"classes": classes, "buckets": buckets, "dtype": self.dtype_policy}
+        self.tokens = [NGramScores(longest=ngrams, **shared) for _ in range(texts)]
         self.characters = [
-            NGramScores(classes=classes, longest=character_ngrams, buckets=buckets)
+            NGramScores(longest=character_ngrams, **shared)
             for _ in range(texts if character_ngrams else 0)
         ]
         for layer in (*self.tokens, *self.characters):
@@ -202,7 +204,8 @@ class Classifier(keras.Model):
         self.linear = None
         if ngrams:
             self.linear = LinearMember(
-                classes=classes, texts=texts, ngrams=ngrams, character_ngrams=character_ngrams, buckets=ngram_buckets
+                classes=classes, texts=texts, ngrams=ngrams, character_ngrams=character_ngrams, buckets=ngram_buckets,
+                dtype=policy,
             )
         self.built = True
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from nlp_rnn.layers.crf import ConditionalRandomField
 from nlp_rnn.layers.encoder import Cell, RecurrentEncoder
+from nlp_rnn.layers.precision import of_scores
 from nlp_rnn.layers.recurrent import Path
 from nlp_rnn.layers.softmax import TokenSoftmax
 from nlp_rnn.layers.words import WordEncoder
@@ -79,7 +80,7 @@ class Tagger(keras.Model):
         )  # fmt: skip
         # A tagger is complete before its first batch.
         self.encoder.build((None, None, self.words.width))
-        self.emission = keras.layers.Dense(tags, name="emission", dtype=policy)
+        self.emission = keras.layers.Dense(tags, name="emission", dtype=of_scores(policy))
         self.emission.build((None, None, 2 * encoder_size))
         self.head = ConditionalRandomField(tags=tags, **_named(constraints)) if head == "crf" else TokenSoftmax()
         self.head.build((None, None, tags))

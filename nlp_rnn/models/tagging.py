@@ -61,7 +61,7 @@ class TaggingModule(tf.Module):
     tag's score is then the sum of the probabilities of what it stands for.
 
     Args:
-        network: computing in float32.
+        network: computing in float32, or in what its weights are stored in.
         reader: for the words that come in.
         tags: the network's tags.
         spans: whether they mark spans, in BIO or IOBES.
@@ -73,7 +73,7 @@ class TaggingModule(tf.Module):
 
     def __init__(self, *, network: Tagger, reader: WordReader, tags: Sequence[str], spans: bool, maximum_length: int):
         super().__init__()
-        if network.compute_dtype != "float32":
+        if network.compute_dtype not in ("float32", network.variable_dtype):
             raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
         if network.arguments["tags"] != len(tags):
             raise ValueError(f"tags must be the network's {network.arguments['tags']}, not {len(tags)}.")

@@ -48,7 +48,7 @@ class TranslationModule(tf.Module):
     make something up.
 
     Args:
-        network: computing in float32.
+        network: computing in float32, or in what its weights are stored in.
         source_tokenizer: for the text that comes in.
         target_tokenizer: for the translations; the same object if shared.
         beam_size, length_penalty, coverage_penalty, minimum_length,
@@ -75,7 +75,7 @@ class TranslationModule(tf.Module):
         n_best: int,
     ):
         super().__init__()
-        if network.compute_dtype != "float32":
+        if network.compute_dtype not in ("float32", network.variable_dtype):
             raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
             expected = network.arguments[f"{side}_vocabulary_size"]

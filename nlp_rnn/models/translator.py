@@ -1,5 +1,6 @@
 """The translator: encoder, attention decoder, and what training minimises."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from nlp_rnn.layers.attention import Memory
 from nlp_rnn.layers.decoder import AttentionDecoder, DecoderState
 from nlp_rnn.layers.encoder import Cell, RecurrentEncoder
+from nlp_rnn.layers.precision import of_scores, of_tables
 from nlp_rnn.layers.recurrent import Path
 from nlp_rnn.losses import projected_cross_entropy
 from nlp_rnn.search import Hypotheses, SearchRules, beam_search, greedy_search
@@ -112,7 +114,7 @@ class Translator(keras.Model):
             else _embedding(target_vocabulary_size, output_size, "output_embedding", policy)
         )
         self.output_bias = self.add_weight(
-            name="output_bias", shape=(target_vocabulary_size,), initializer="zeros", autocast=False
+            name="output_bias", shape=(target_vocabulary_size,), initializer="zeros", dtype="float32", autocast=False
         )
         self._build_parts(embedding_size, 2 * encoder_size, output_size)
 
@@ -194,9 +196,11 @@ class Translator(keras.Model):
             minimum_length=minimum_length, length_penalty=length_penalty, coverage_penalty=coverage_penalty,
         )  # fmt: skip
 
+        advance, project = self.decoder.step_over(encoded.memory), self._projection()
+
         def step(tokens: tf.Tensor, state: DecoderState) -> tuple[tf.Tensor, DecoderState, tf.Tensor]:
-            output, state, attention = self.decoder.step(self.target_embedding(tokens), state, encoded.memory)
-            return self.logits(output), state, attention
+            output, state, attention = advance(self.target_embedding(tokens), state)
+            return project(output), state, attention
 
         start = tf.nest.map_structure(lambda tensor: tensor[:, 0], encoded.state)
         mask = encoded.mask if with_attention or coverage_penalty else None
@@ -209,11 +213,20 @@ class Translator(keras.Model):
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """Projects decoder outputs (..., output_size) to float32 logits (..., target_vocabulary_size)."""
-        matrix = tf.cast(self.output_embedding.embeddings, self.compute_dtype)
-        flat = tf.cast(tf.reshape(outputs, [-1, outputs.shape[-1]]), self.compute_dtype)
-        scores = tf.cast(tf.matmul(flat, matrix, transpose_b=True), tf.float32) + self.output_bias
-        shape = tf.concat([tf.shape(outputs)[:-1], [matrix.shape[0]]], axis=0)
-        return tf.ensure_shape(tf.reshape(scores, shape), [*outputs.shape[:-1], matrix.shape[0]])
+        return self._projection()(outputs)
+
+    def _projection(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns `logits`, for a loop: weights are read and cast here, and not at every step."""
+        matrix = tf.cast(self.output_embedding.embeddings, of_scores(self.dtype_policy).compute_dtype)
+        bias = tf.convert_to_tensor(self.output_bias)
+
+        def logits(outputs: tf.Tensor) -> tf.Tensor:
+            flat = tf.cast(tf.reshape(outputs, [-1, outputs.shape[-1]]), matrix.dtype)
+            scores = tf.cast(tf.matmul(flat, matrix, transpose_b=True), tf.float32) + bias
+            shape = tf.concat([tf.shape(outputs)[:-1], [matrix.shape[0]]], axis=0)
+            return tf.ensure_shape(tf.reshape(scores, shape), [*outputs.shape[:-1], matrix.shape[0]])
+
+        return logits
 
     def _decode(self, batch: Batch, previous: tf.Tensor, training: bool) -> tf.Tensor:
         encoded = self.encode(batch["source"], batch["source_mask"], training=training)
@@ -240,7 +253,7 @@ class Translator(keras.Model):
 def _embedding(size: int, width: int, name: str, policy: Any) -> keras.layers.Embedding:
     # The scale at which a tied embedding gives logits of order one.
     spread = keras.initializers.RandomNormal(stddev=width**-0.5)
-    return keras.layers.Embedding(size, width, embeddings_initializer=spread, name=name, dtype=policy)
+    return keras.layers.Embedding(size, width, embeddings_initializer=spread, name=name, dtype=of_tables(policy))
 
 
 def _shifted(tokens: tf.Tensor) -> tf.Tensor:

@@ -11,15 +11,18 @@
  *   input OPERATION INDEX string|int32 RANK SIZE...
  *   output NAME OPERATION INDEX
  *   run
+ *   time
  *
  * After each `run`, for each output in the order asked for, a line
  * `NAME TYPE RANK SIZE...` and one value a line. `run` forgets the inputs and
- * outputs before it.
+ * outputs before it. `time` does what `run` does, and prints the seconds that
+ * it took instead.
  */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tensorflow/c/c_api.h"
 #include "tensorflow/c/tf_tstring.h"
@@ -137,6 +140,12 @@ static void print_tensor(const char *name, const TF_Tensor *tensor) {
   for (int64_t i = 0; i < TF_TensorElementCount(tensor); i++) print_value(TF_TensorData(tensor), type, i);
 }
 
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec + 1e-9 * time.tv_nsec;
+}
+
 int main(int count, char **arguments) {
   TF_Output inputs[MOST], outputs[MOST];
   TF_Tensor *given[MOST], *found[MOST];
@@ -159,11 +168,14 @@ int main(int count, char **arguments) {
     } else if (strcmp(order, "output") == 0) {
       snprintf(names[out], sizeof(names[out]), "%s", word());
       outputs[out++] = place();
-    } else if (strcmp(order, "run") == 0) {
+    } else if (strcmp(order, "run") == 0 || strcmp(order, "time") == 0) {
+      int timed = strcmp(order, "time") == 0;
+      double started = now();
       TF_SessionRun(session, NULL, inputs, given, in, outputs, found, out, NULL, 0, NULL, status);
+      if (timed) printf("%.9f\n", now() - started);
       check("The signature fails");
       for (int i = 0; i < out; i++) {
-        print_tensor(names[i], found[i]);
+        if (!timed) print_tensor(names[i], found[i]);
         TF_DeleteTensor(found[i]);
       }
       while (in > 0) TF_DeleteTensor(given[--in]);
