@@ -4,7 +4,8 @@
 
 Run it once after `nlp_rnn.store.FORMAT` was raised, or when a family is new: what is there already stays as it is, for
 a later version must read what this one wrote. Commit what it writes. The models are tiny, their weights random; answers
-are those of the live network.
+are those of the live network. `1/classifier_of_several_members` is from the first version of that family, which stored
+once for each member the vectors that they share.
 """
 
 import json
@@ -45,8 +46,7 @@ def main() -> None:
             continue
         keras.utils.set_random_seed(1)
         small_exports.write_stored(kind, folder)
-        text = json.dumps(answers(folder), ensure_ascii=True, indent=1)
-        (folder / ANSWERS).write_text(text + "\n", encoding="utf-8")
+        (folder / ANSWERS).write_text(json.dumps(answers(folder)) + "\n", encoding="utf-8")
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         print(f"{folder}: {size / 1000:.0f} kB")
 

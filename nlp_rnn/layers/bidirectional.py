@@ -37,7 +37,10 @@ class Bidirectional(MaskedLayer):
         config = layer.get_config()
         # One seed in both directions would drop the same features in both.
         seed = None if config["seed"] is None else config["seed"] + 1
-        mirrored = {**config, "name": f"{config['name']}_reverse", "reverse": True, "seed": seed}
+        # The policy itself, as Keras would read no more than its name out of the config.
+        mirrored = {
+            **config, "name": f"{config['name']}_reverse", "reverse": True, "seed": seed, "dtype": layer.dtype_policy,
+        }  # fmt: skip
         self.forward_layer = layer
         self.backward_layer = type(layer).from_config(mirrored)
         self.backward_layer.training_path = layer.training_path

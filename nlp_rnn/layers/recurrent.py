@@ -91,8 +91,10 @@ class _Recurrent(MaskedLayer):
         self.kernel = self.add_weight(
             name="kernel", shape=(input_shape[-1], width), initializer="glorot_uniform", autocast=False
         )
+        # There is no QR decomposition in bfloat16; a network that stores its weights so is given them.
+        beginning = "zeros" if self.variable_dtype == "bfloat16" else "orthogonal"
         self.recurrent_kernel = self.add_weight(
-            name="recurrent_kernel", shape=(self.units, width), initializer="orthogonal", autocast=False
+            name="recurrent_kernel", shape=(self.units, width), initializer=beginning, autocast=False
         )
         self._build_bias(width)
 

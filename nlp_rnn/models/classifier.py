@@ -121,8 +121,7 @@ class LinearMember(keras.layers.Layer):
         shared: dict[str, Any] = {"classes": classes, "buckets": buckets, "dtype": self.dtype_policy}
         self.tokens = [NGramScores(longest=ngrams, **shared) for _ in range(texts)]
         self.characters = [
-            NGramScores(longest=character_ngrams, **shared)
-            for _ in range(texts if character_ngrams else 0)
+            NGramScores(longest=character_ngrams, **shared) for _ in range(texts if character_ngrams else 0)
         ]
         for layer in (*self.tokens, *self.characters):
             layer.build((None, None))
@@ -204,7 +203,11 @@ class Classifier(keras.Model):
         self.linear = None
         if ngrams:
             self.linear = LinearMember(
-                classes=classes, texts=texts, ngrams=ngrams, character_ngrams=character_ngrams, buckets=ngram_buckets,
+                classes=classes,
+                texts=texts,
+                ngrams=ngrams,
+                character_ngrams=character_ngrams,
+                buckets=ngram_buckets,
                 dtype=policy,
             )
         self.built = True
