@@ -62,9 +62,12 @@ def _measure(folder: Path, seconds: float) -> list[Result]:
         with measuring.workers(commands) as running:
             sizes = {name: int(size) for name, size in running[0].versions.items()}
             taken = [(size, _time(running, size, seconds)) for size in BATCHES]
+    against = dict(AGAINST)
+    if json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))["family"] == "translator":
+        against["stock"] = "keras.Model.export, one pass over given targets, no search"
     results = _sizes(folder.name, sizes)
     for size, found in taken:
-        results += _latencies(folder.name, size, found)
+        results += _latencies(folder.name, size, found, against)
     return results
 
 
@@ -83,21 +86,21 @@ def _time(running: Sequence[measuring.Worker], size: int, seconds: float) -> Sec
     return found
 
 
-def _latencies(model: str, size: int, found: Seconds) -> list[Result]:
+def _latencies(model: str, size: int, found: Seconds, against: dict[str, str]) -> list[Result]:
     turns = len(found["predictor"])
-    pairs = [("predictor", other, "", against) for other, against in AGAINST.items()]
+    pairs = [("predictor", other, "", text) for other, text in against.items()]
     pairs += [(f"bare {weights}", "bare float32", f" {weights}", "float32, called alike") for weights in WEIGHTS[1:]]
     results = []
-    for ours, theirs, what, against in pairs:
+    for ours, theirs, what, text in pairs:
         if theirs not in found:
             continue
         for percent in PERCENTILES:
             one, other = (1000 * percentile(found[name], percent) for name in (ours, theirs))
             name = f"serving {model}{what}, batch {size}, p{percent} of {turns}"
-            results.append(less_is_better(name, one, "ms", against, other))
+            results.append(less_is_better(name, one, "ms", text, other))
         if not what:
             one, other = (size / statistics.mean(found[name]) for name in (ours, theirs))
-            results.append(more_is_better(f"serving {model}, batch {size}", one, "texts/s", against, other))
+            results.append(more_is_better(f"serving {model}, batch {size}", one, "texts/s", text, other))
     return results
 
 

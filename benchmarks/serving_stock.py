@@ -31,11 +31,11 @@ def load(stored: Any, folder: Path) -> tuple[Callable[[Numbers], Any], Callable[
         The network, and what makes its arguments of held-out examples; or None if there are no such layers.
     """
     if isinstance(stored.text, TranslationText):
-        model, numbers = _Translator(stored), _translation_numbers
+        model, numbers = StockTranslator(stored), _translation_numbers
     elif isinstance(stored.text, ClassificationText):
         if stored.config.data.text_pair_column is not None or stored.config.model.character_encoder != "none":
             return None
-        model, numbers = _Classifier(stored), _classification_numbers
+        model, numbers = StockClassifier(stored), _classification_numbers
     else:
         if stored.config.model.character_encoder != "recurrent" or not stored.config.model.shape_size:
             return None
@@ -52,7 +52,7 @@ def load(stored: Any, folder: Path) -> tuple[Callable[[Numbers], Any], Callable[
     return (lambda given: loaded.serve(given)), lambda examples: numbers(stored, examples)
 
 
-class _Classifier(keras.Model):
+class StockClassifier(keras.Model):
     """The networks of a classifier, averaged."""
 
     def __init__(self, stored: Any):
@@ -107,7 +107,7 @@ class _Classifier(keras.Model):
         return member["scores"](tf.concat(pooled, axis=-1))
 
 
-class _Translator(keras.Model):
+class StockTranslator(keras.Model):
     """Encoder, decoder with additive attention, and the projection: one pass over given targets."""
 
     def __init__(self, stored: Any):
