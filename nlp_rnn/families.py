@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -29,7 +29,7 @@ _WORDS, _SUBWORDS, _TAGS = "words", "subwords", "tags.json"
 _LABELS = "labels.json"
 
 Run = TranslatorRun | TaggerRun | ClassifierRun
-Precision = str | keras.DTypePolicy
+Precision: TypeAlias = str | keras.DTypePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
