@@ -24,7 +24,7 @@ import tensorflow as tf
 TOLERANCE = 1e-4
 # By what is computed in. bfloat16 has 8 binary digits: where two ways to add up a product's terms differ in the last
 # digits of float32, the result may be rounded to the one neighbour or to the other.
-TOLERANCES = {"float32": TOLERANCE, "bfloat16": 0.02}
+TOLERANCES = {"float32": TOLERANCE, "bfloat16": 0.005}
 
 # Run by a process of its own: the folder, and where to write the answers, are its arguments.
 _REPLAY = """
