@@ -81,10 +81,11 @@ def train(precision: str) -> dict[str, float]:
     import keras
     import tensorflow as tf
 
-    from nlp_rnn import batching, config, optimization
+    from nlp_rnn import batching, config, hardware, optimization
     from nlp_rnn.models.translator import Translator
     from nlp_rnn.vocabularies import train_tokenizer
 
+    hardware.keep_freed_memory()  # as `nlp_rnn.train` does
     keras.utils.set_random_seed(1)
     folder = peers.prepare()
     sides = {
