@@ -1,6 +1,6 @@
 """What a classifier reads, learned from its training texts: words with their features and vectors, or tokens."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import datasets
 import numpy as np
@@ -39,7 +39,7 @@ def learn_reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextR
         tokenizer = train_tokenizer(_texts(train_set), pieces)
         reader = TokenizedTextReader(tokenizer, sampling=settings.subword_sampling)
         return reader, [], np.zeros((0, 0), np.float32)
-    sentences = list(_words(train_set, lambda text: split_words(text).tokens))
+    sentences = list(_words(train_set))
     words, matrix = vectors_of(
         (word for sentence in sentences for word in sentence),
         path=settings.vectors,
@@ -68,11 +68,10 @@ def _texts(dataset: datasets.Dataset) -> Iterator[str]:
             yield from rows[column]
 
 
-def _words(dataset: datasets.Dataset, reader: Callable[[tf.Tensor], tf.RaggedTensor]) -> Iterator[list[str]]:
+def _words(dataset: datasets.Dataset) -> Iterator[list[str]]:
     """Gives the words of texts, as they are found in them."""
     columns = [name for name in ("text", "text_pair") if name in dataset.column_names]
     for rows in dataset.select_columns(columns).iter(_TEXTS_AT_ONCE):
         for column in columns:
-            encoded = [text.encode("utf-8", "surrogatepass") for text in rows[column]]
-            for words in reader(tf.constant(encoded, tf.string)).to_list():
+            for words in split_words(tf.constant(rows[column], tf.string)).tokens.to_list():
                 yield [word.decode("utf-8") for word in words]
