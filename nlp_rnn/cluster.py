@@ -7,6 +7,7 @@ the addresses that TensorFlow takes over afterwards.
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -114,19 +115,21 @@ def _place(task: dict[str, Any], addresses: dict[str, list[str]]) -> int:
     return index + (len(addresses.get("chief", ())) if kind == "worker" else 0)
 
 
-def meet(cluster: Cluster, timeout: float) -> None:
+def meet(cluster: Cluster, timeout: float, *, gpus: int = 0) -> None:
     """Waits until all workers have reached each other, and leaves their addresses free again.
 
     Args:
         cluster: All workers, and which one this is.
         timeout: Seconds to wait for the last of them.
+        gpus: How many this one has.
 
     Raises:
         LostWorkerError: Some did not come in time.
-        ConfigError: This worker's port is in use, or another one was told something else in its TF_CONFIG.
+        ConfigError: This worker's port is in use, or another one was told something else in its TF_CONFIG, or has
+            another number of GPUs.
     """
     missing, deadline = set(cluster.peers), time.monotonic() + timeout
-    with _at_home(cluster) as door:
+    with _at_home(cluster, gpus) as door:
         while missing:
             for place in sorted(missing - door.answered):
                 door.judge(_ask(cluster.addresses[place], door.greeting), answers=True)
@@ -143,6 +146,23 @@ def meet(cluster: Cluster, timeout: float) -> None:
                 )
             if missing:
                 time.sleep(_PAUSE)
+
+
+def lost_worker(cluster: Cluster, error: Exception) -> LostWorkerError | None:
+    """Returns what to say of an error that the loss of a worker led to; None if it is this one's own."""
+    said = str(error)
+    # One that has stopped, but not ended, keeps its port open: then TensorFlow says which one it was.
+    told = {int(place) for place in re.findall(r"/task:(\d+)", said)} - {cluster.index}
+    gone = silent(cluster) or told
+    reasons = [line.strip() for line in said.splitlines() if re.search("abort|collective", line, re.IGNORECASE)]
+    if not gone and not reasons:
+        return None
+    reason = reasons[-1] if reasons else said.partition("\n")[0]
+    return LostWorkerError(
+        f"{cluster.named(gone or cluster.peers)} no longer answers {cluster.named([cluster.index])}, this one; what it "
+        "said last may tell why. The checkpoints are still there: start all workers again with --resume to go on from "
+        f"the newest. ({type(error).__name__}: {reason})"
+    )
 
 
 def silent(cluster: Cluster) -> list[int]:
@@ -167,12 +187,12 @@ def _is_open(address: str) -> bool:
 class _Door:
     """What a worker says to those who ask at its address, and whom it has heard."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster, gpus: int) -> None:
+        self._cluster, self._gpus = cluster, gpus
         self.heard: set[int] = set()
         self.answered: set[int] = set()
         self.complaint: str | None = None
-        content = {"addresses": cluster.addresses, "index": cluster.index}
+        content = {"addresses": cluster.addresses, "index": cluster.index, "gpus": gpus}
         self.greeting = json.dumps(content).encode() + b"\n"
 
     def serve(self, server: socket.socket, closed: threading.Event) -> None:
@@ -189,7 +209,7 @@ class _Door:
         """Takes note of a worker's greeting; whatever else comes to a port is no worker's."""
         try:
             content = json.loads(said)
-            addresses, index = tuple(content["addresses"]), content["index"]
+            addresses, index, gpus = tuple(content["addresses"]), content["index"], content["gpus"]
         except (ValueError, KeyError, TypeError):
             return
         own = self._cluster
@@ -200,15 +220,20 @@ class _Door:
             )
         elif index == own.index:
             self.complaint = f"Two processes were told by {VARIABLE} that they are {own.named([index])}."
+        elif gpus != self._gpus:
+            self.complaint = (
+                f"{own.named([index])} has {gpus} GPUs, and {own.named([own.index])}, this one, {self._gpus}: each "
+                "computes as large a part of a batch as the others. Hide some (CUDA_VISIBLE_DEVICES)."
+            )
         else:
             (self.answered if answers else self.heard).add(index)
 
 
 @contextlib.contextmanager
-def _at_home(cluster: Cluster) -> Iterator[_Door]:
+def _at_home(cluster: Cluster, gpus: int) -> Iterator[_Door]:
     """Answers at this worker's address."""
     host, port = _split(cluster.addresses[cluster.index])
-    door, closed = _Door(cluster), threading.Event()
+    door, closed = _Door(cluster, gpus), threading.Event()
     try:
         server = socket.create_server(("", port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

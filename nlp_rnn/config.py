@@ -27,8 +27,8 @@ class DataConfig:
     Attributes:
         dataset: A hub id, a folder written by `save_to_disk`, or `sample:NAME`.
         dataset_config: The hub data set's configuration name.
-        streaming: Read the data set as a stream instead of storing it first:
-            memory and disk stay the same however large it is.
+        streaming: Train on the data set as a stream instead of storing it
+            first: memory and disk stay the same however large it is.
         stream_sample: Rows at the beginning of a stream that vocabularies,
             labels and lengths are learned from; no more are read of its
             validation set.

@@ -39,7 +39,7 @@ def cut_texts(dataset: datasets.Dataset, reader: TextReader) -> tuple[datasets.D
     words: dict[bytes, int] = {}
     schema = pa.schema([(name, _NUMBERS) for name in (*columns, "label")])
     beside = Path(dataset.cache_files[0]["filename"]).parent if dataset.cache_files else None
-    with tempfile.TemporaryDirectory(prefix="cut-", dir=beside) as folder:
+    with tempfile.TemporaryDirectory(prefix="cut-", dir=beside, ignore_cleanup_errors=True) as folder:
         path = str(Path(folder) / "texts.arrow")
         with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
             for cut, labels in zip(_cut(dataset, columns, reader), _chunks(dataset, ["label"]), strict=True):

@@ -19,7 +19,6 @@ import functools
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -28,7 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn.cluster import VARIABLE, Cluster, LostWorkerError, meet, read_cluster, silent
+from nlp_rnn.cluster import VARIABLE, Cluster, lost_worker, meet, read_cluster
 from nlp_rnn.config import ConfigError
 from nlp_rnn.plans import WHOLE, Part
 
@@ -38,7 +37,7 @@ Sums = tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]
 """The summed loss, the number of items, and the gradient of the mean loss, dense and float32."""
 Compute = Callable[[Any], Sums]
 
-# How a collective operation ends when a worker is gone; what is wrong with a computation itself has other codes.
+# How a collective operation ends when a worker is gone, and some computations that are themselves at fault.
 _BROKEN = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -226,15 +225,10 @@ class Workers(Replicas):
             # Until the last of what the others wait for has left this process, which may end now.
             time.sleep(_FAREWELL)
         except _BROKEN as error:
-            # One that has stopped, but not ended, keeps its port open: then TensorFlow says which one it was.
-            told = {int(place) for place in re.findall(r"/task:(\d+)", str(error))} - {self._cluster.index}
-            gone = silent(self._cluster) or told or self._cluster.peers
-            reason = next((line for line in reversed(str(error).splitlines()) if "abort" in line), "")
-            raise LostWorkerError(
-                f"{self._cluster.named(gone)} no longer answers {self._cluster.named([self._cluster.index])}, this "
-                "one; what it said last may tell why. The checkpoints are still there: start all workers again with "
-                f"--resume to go on from the newest. ({type(error).__name__}: {reason.strip()})"
-            ) from error
+            lost = lost_worker(self._cluster, error)
+            if lost is None:
+                raise
+            raise lost from error
 
 
 def start(strategy: str, *, timeout: float) -> Devices:
@@ -274,12 +268,13 @@ def _connected(cluster: Cluster, timeout: float) -> tf.distribute.MultiWorkerMir
     """Waits for all workers; a process can be part of one cluster only, as long as it lives."""
     others = cluster.named(cluster.peers) or "no other"
     _log.info("strategy multi-worker: %s, this one, waits for %s.", cluster.named([cluster.index]), others)
-    meet(cluster, timeout)
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    meet(cluster, timeout, gpus=gpus)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
         task_type="worker",
         task_id=cluster.index,
-        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        num_accelerators={"GPU": gpus},
         rpc_layer="grpc",
     )
     try:

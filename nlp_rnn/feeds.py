@@ -76,6 +76,7 @@ class Feed:
         Args:
             encode: Turns examples into batches of numbers.
         """
+        _log.info("%s is read while it is learned from: %d batches an epoch.", self.stream.name, self.steps)
         return {
             "epoch_batches": lambda epoch, start=0: encode(_Part(self, epoch * self.steps + start, self.steps - start)),
             "steps_per_epoch": self.steps,
@@ -103,6 +104,9 @@ class Feed:
                     table = dealt.dataset.select_columns(columns).with_format("arrow")
                 batch = dealt.batches[number - dealt.begins.batch]
                 yield Picked(dealt.numbers[batch.rows], batch.shape, table[batch.rows])
+            if dealt is not None:
+                rows, left_out = f"{dealt.ends.row:,}", _listed(dealt.ends.left_out)
+                _log.info("%s: %s rows read since its beginning. Left out: %s.", self.stream.name, rows, left_out)
         except Exception as error:
             self.failure = error
             raise
@@ -155,7 +159,7 @@ class Feed:
 
     def _around(self, position: Position, *, last: bool) -> Position:
         """Tells what was read, and returns where the stream begins anew."""
-        left_out = ", ".join(f"{what}: {count:,}" for what, count in position.left_out.items()) or "nothing"
+        left_out = _listed(position.left_out)
         if last:
             raise DataError(
                 f"{self.stream.name}: there is nothing to learn from in {position.row:,} rows. Left out: {left_out}."
@@ -183,6 +187,10 @@ class Feed:
         columns = {name: [row[name] for _, row in kept] for name in self.features}
         dataset = datasets.Dataset.from_dict(columns, features=self.features)
         return dataset, np.array([number for number, _ in kept], np.int64)
+
+
+def _listed(left_out: Mapping[str, int]) -> str:
+    return ", ".join(f"{what}: {count:,}" for what, count in left_out.items() if count) or "nothing"
 
 
 class _Part(NamedTuple):

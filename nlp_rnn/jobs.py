@@ -273,8 +273,9 @@ class PredictRun:
 class ExportRun:
     """Everything a new export of a stored model needs to know.
 
-    Settings that are not given stay as the model was trained with. All but
-    `maximum_length` are for translators, `threshold` for classifiers alone.
+    Settings of a family that are not given stay as the model was trained
+    with, whatever earlier exports had: `maximum_length` for all families,
+    `threshold` for classifiers, the others for translators.
 
     Attributes:
         model: The model directory; the export becomes its next version.
@@ -285,8 +286,8 @@ class ExportRun:
         maximum_length: Most tokens read from a text, and written to a translation.
         n_best: Translations returned by the `n_best` signature.
         threshold: Probability from which on a label of several is selected.
-        weights: The number format of the weights; those of 16 bits make the
-            export half as large. bfloat16 is computed in as well, float16 is not.
+        weights: The number format of the weights, float32 if not given; those
+            of 16 bits make the export half as large. bfloat16 is computed in as well, float16 is not.
         keep: Versions to leave in the model directory, this one counted; the
             oldest are removed. All are left, if not given.
     """

@@ -54,7 +54,8 @@ def train(run: Run, *, callbacks: Sequence[keras.callbacks.Callback] = ()) -> Tr
     """Trains a model and exports its best checkpoint.
 
     While it trains, checkpoints are kept in the output; with `resume` it goes
-    on from the newest one, as if it had never been interrupted. Of several
+    on from the newest one, as if it had never been interrupted. On a CPU this
+    process keeps the memory it frees from then on, which saves time. Of several
     workers the chief, the first, alone measures, stores and exports; the others
     wait for that, and return the same as the chief does.
 
@@ -87,8 +88,9 @@ def _finish(
 ) -> tuple[str, dict[str, Any]]:
     """Stores and exports the trained network; returns the folder of the export, and the metrics."""
     metrics = _keep(task, output, history)
+    version = export_model(output)
     checkpoints.remove()
-    return str(export_model(output)), metrics
+    return str(version), metrics
 
 
 def _learn(
@@ -203,7 +205,8 @@ def load_corpus(run: Run) -> corpora.Corpus:
 
 def prepare(run: Run, corpus: corpora.Corpus) -> Task:
     """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
-    hardware.keep_freed_memory()
+    if hardware.training_path() == "portable":
+        hardware.keep_freed_memory()
     run = _resolved(run)
     base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
     if isinstance(run, TranslatorRun):

@@ -1,9 +1,12 @@
 """Training data that are read while they are learned from, and never stored: rows of a stream, a window at a time."""
 
 import functools
+import queue
+import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -82,11 +85,23 @@ class Stream:
         self._batches: Iterator[Mapping[str, list[Any]]] = iter(())
         self._next: tuple[int, int] | None = None
         # A data set can be read in one place only: whoever reads it waits for the others.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="stream")
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # An executor's thread would not let a process end that waits for a hub.
+        threading.Thread(target=_work, args=(self._calls,), name="stream", daemon=True).start()
+        weakref.finalize(self, self._calls.put, None)
 
     def beside(self, read: Callable[[], Result]) -> "Future[Result]":
         """Calls what reads the stream in a thread of its own, after what else was to be called there."""
-        return self._thread.submit(read)
+        future: Future[Result] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(read())
+            except Exception as error:
+                future.set_exception(error)
+
+        self._calls.put(call)
+        return future
 
     def read(self, position: Position) -> Window:
         """Returns the window that begins at a position; one that does not follow the last one has to be looked for.
@@ -94,8 +109,10 @@ class Stream:
         Raises:
             DataError: A row is not what it should be, or the rows cannot be had.
         """
-        with hub.explained(f"{self.name} could not be read on from row {position.row + 1}"):
-            if self._next != (position.lap, position.row):
+        follows = self._next == (position.lap, position.row)
+        self._next = None  # unless all goes well
+        with hub.explained(f"{self.name} could not be read on from row {position.row + 1}, where --resume goes on"):
+            if not follows:
                 self._dataset.load_state_dict(dict(position.state))
                 self._batches = self._dataset.iter(batch_size=self._window)
             values = next(self._batches, {})
@@ -118,3 +135,9 @@ class Stream:
             elif picked is not None:
                 rows.append((before + number - 1, picked))
         return rows, number
+
+
+def _work(calls: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
+    """Makes one call after the other, until there is none."""
+    while (call := calls.get()) is not None:
+        call()

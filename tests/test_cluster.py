@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nlp_rnn.cluster import Cluster, LostWorkerError, meet, read_cluster, silent
+from nlp_rnn.cluster import Cluster, LostWorkerError, lost_worker, meet, read_cluster, silent
 from nlp_rnn.config import ConfigError
 
 TWO = ["10.0.0.1:2222", "10.0.0.2:2222"]
@@ -71,14 +71,16 @@ def free_addresses(count: int) -> tuple[str, ...]:
     return addresses
 
 
-def gathered(clusters: Sequence[Cluster], timeout: float = 10.0, pause: float = 0.0) -> list[Exception | None]:
+def gathered(
+    clusters: Sequence[Cluster], timeout: float = 10.0, pause: float = 0.0, gpus: Sequence[int] = (0, 0, 0)
+) -> list[Exception | None]:
     """Lets workers meet, each a little later than the one before; returns what each was told."""
     ends: list[Exception | None] = [None] * len(clusters)
 
     def one(place: int) -> None:
         time.sleep(pause * place)
         try:
-            meet(clusters[place], timeout)
+            meet(clusters[place], timeout, gpus=gpus[place])
         except Exception as error:
             ends[place] = error
 
@@ -144,3 +146,25 @@ def test_strangers_at_the_port_do_no_harm() -> None:
     thread.start()
     assert gathered(clusters, pause=0.5) == [None, None]
     thread.join()
+
+
+def test_workers_with_other_numbers_of_gpus_are_refused() -> None:
+    addresses = free_addresses(2)
+    ends = gathered([Cluster(addresses=addresses, index=place) for place in range(2)], timeout=5.0, gpus=(2, 1))
+    complaints = [str(end) for end in ends if isinstance(end, ConfigError)]
+    assert complaints, ends
+    assert all(re.search("has [12] GPUs, and .*, this one, [12]", complaint) for complaint in complaints)
+
+
+def test_only_what_the_loss_of_a_worker_led_to_is_told_as_such() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+        cluster = Cluster(addresses=(*free_addresses(1), there), index=0)
+        assert lost_worker(cluster, RuntimeError("cuDNN failed to launch")) is None
+        # It keeps its port, but TensorFlow has heard nothing of it.
+        stopped = lost_worker(cluster, RuntimeError("/job:worker/replica:0/task:1 was not heard"))
+        assert f"worker 1 at {there} no longer answers" in str(stopped)
+        assert "(RuntimeError: /job:worker" in str(stopped)
+    gone = lost_worker(cluster, RuntimeError("first\nCollective ops is aborted by: reset\nlast"))
+    assert f"worker 1 at {there} no longer answers" in str(gone)
+    assert "(RuntimeError: Collective ops is aborted by: reset)" in str(gone)

@@ -1,6 +1,8 @@
 """Streams: every row of a lap once, from anywhere on, whatever the files; and what is left out or refused."""
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,9 @@ def test_files_that_turn_out_broken_are_the_user_s_and_told_where(tmp_path: Path
     (tmp_path / "train-0.jsonl").write_text(good)
     (tmp_path / "train-1.jsonl").write_text('{"text": "a", \n' * 3)
     one = opened(str(tmp_path))
-    with pytest.raises(DataError, match="^set could not be read on from row 21: .*Expected a hub id") as caught:
+    with pytest.raises(
+        DataError, match="^set could not be read on from row 21, where --resume goes on: .*Expected a hub id"
+    ) as caught:
         lap(one)
     assert "\n" not in str(caught.value)
 
@@ -167,3 +171,24 @@ def test_a_broken_first_row_is_one_clear_line(tmp_path: Path, caplog: pytest.Log
     with pytest.raises(DataError, match=r"could not be (loaded|read)") as caught:
         corpora.load(data, "classification")
     assert "\n" not in str(caught.value)
+
+
+ENDS = """
+import time
+from stream_cases import generated, stream
+stream(generated([])).beside(lambda: time.sleep(600))
+"""
+
+
+def test_a_process_ends_though_its_stream_is_still_being_read() -> None:
+    subprocess.run([sys.executable, "-c", ENDS], cwd=Path(__file__).parent, check=True, timeout=120)
+
+
+def test_after_a_wrong_row_the_same_window_is_read_again_and_not_the_next() -> None:
+    examples = [{"text": f"r{number}", "label": "x"} for number in range(25)]
+    examples[17]["label"] = ""
+    one = stream(generated(examples))
+    second = lap_position(one)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"set, row 18: no value in column 'label'"):
+            one.read(second)

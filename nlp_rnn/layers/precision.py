@@ -17,11 +17,8 @@ class StoragePolicy(keras.DTypePolicy):
     def __init__(self, *, compute: str, storage: str):
         super().__init__(compute)
         self._storage = storage
-
-    @property
-    def name(self) -> str:
-        """What tells this policy from others."""
-        return f"{self.compute_dtype}_from_{self._storage}"
+        # What tells this policy from others, by Keras's comparison too.
+        self._name = f"{compute}_from_{storage}"
 
     @property
     def variable_dtype(self) -> str:

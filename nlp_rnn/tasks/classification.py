@@ -217,7 +217,9 @@ class ClassificationTask:
     def _class_weights(self) -> list[float]:
         """Returns what an example of each label counts, so that all labels together count alike."""
         counts = Counter(_labels(self.corpus.train))
-        return [counts.total() / (len(counts) * max(counts[label], 1)) for label in self.text.labels]
+        # How rare those are that a stream's first rows lack is not known: as rare as the rarest.
+        rarest = min(counts.values())
+        return [counts.total() / (len(counts) * counts.get(label, rarest)) for label in self.text.labels]
 
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the labels on the validation set."""
