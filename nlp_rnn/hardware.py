@@ -27,9 +27,10 @@ def keep_freed_memory() -> bool:
     """Lets this process keep the memory it frees, and returns whether that could be had.
 
     A training step on a CPU frees a gigabyte of tensors and asks for it again
-    in the next step. By default glibc gives large blocks back to the system,
-    which fills every page with zeros before it hands it out again: a third of
-    the time of a translator's step. The peak of a training stays what it is.
+    in the next step. glibc gives large blocks back to the system, all the more
+    since TensorFlow lowers its thresholds when it first reads from a Python
+    generator; the system fills every page with zeros before it hands it out
+    again. That is a third of the time of a translator's step.
 
     Another C library than glibc is left as it is.
     """
@@ -37,6 +38,8 @@ def keep_freed_memory() -> bool:
         set_parameter = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
+    # TensorFlow sets its threshold once, and should have done so by now.
+    list(tf.data.Dataset.from_generator(lambda: iter([0]), output_signature=tf.TensorSpec([], tf.int32)))
     return all([set_parameter(parameter, value) == 1 for parameter, value in _MEMORY_SETTINGS.items()])
 
 
