@@ -3,7 +3,8 @@
 Each family has the sizes of its committed config and its real corpus. All are timed over the same batches of one epoch
 in turns, every shape compiled beforehand. Plain batches hold rows in random order, each padded to its longest text
 rounded up to 8 tokens, so that their shapes are few enough to be compiled; an epoch is its number of batches times the
-mean step. "Waiting" is the part of a pass over an epoch's first batches in which the loop had no batch to work on.
+mean step. "Waiting" is the part of a pass over an epoch's batches in which the loop had no batch to work on. Another
+process takes the same steps with the memory that it frees given back to the system, as without `keep_freed_memory`.
 
 With `--quality EPOCHS` each family is trained that long in both formats, from the same seed, and measured on its
 validation set.
@@ -51,11 +52,21 @@ LEFT_OUT = 4  # batches after which those read ahead while the step was not yet 
 def measure(options: argparse.Namespace) -> list[Result]:
     """Measures every family, each in a process of its own."""
     del options
-    return [result for family in FAMILIES for result in _results(family, _worker(family))]
+    return [result for family in FAMILIES for result in _measured(family)]
 
 
-def _worker(family: str) -> dict[str, float]:
-    return measuring.run_json([sys.executable, "-m", "benchmarks.training", family, "--json"])
+def _measured(family: str) -> list[Result]:
+    kept, given_back = (
+        measuring.run_json([sys.executable, "-m", "benchmarks.training", family, *how])
+        for how in (["--json"], ["--json", "--given-back"])
+    )
+    return _results(family, kept) + [
+        less_is_better(
+            f"training, {family}, step in {precision}", kept[precision], "ms", "freed memory given back",
+            given_back[precision],
+        )
+        for precision in PRECISIONS
+    ]  # fmt: skip
 
 
 def _results(family: str, found: dict[str, float]) -> list[Result]:
@@ -152,6 +163,21 @@ def plain_batches(task: Any) -> tuple[PlainPlan, Any]:
     return plan, batching.classification_batches(task.numbered, plan=plan, **known, **order)
 
 
+def steps_alone(family: str) -> dict[str, float]:
+    """Returns milliseconds a step where freed memory is given back."""
+    from benchmarks.steps import step_of, train
+    from nlp_rnn import hardware
+
+    hardware.keep_freed_memory = lambda: False
+    tasks = {precision: prepare(family, precision) for precision in PRECISIONS}
+    made = {precision: task.set_up() for precision, task in tasks.items()}
+    ready = list(made["float32"].epoch_batches(0).take(BATCHES))
+    calls = {precision: partial(train, step_of(task, made[precision]), ready) for precision, task in tasks.items()}
+    measuring.in_turns(calls, 1)
+    seconds = measuring.in_turns(calls, ROUNDS)
+    return {precision: 1000 * statistics.median(seconds[precision]) / BATCHES for precision in PRECISIONS}
+
+
 def work(family: str) -> dict[str, float]:
     """Returns milliseconds a step, seconds an epoch, and shares in per cent."""
     from benchmarks.steps import step_of, train
@@ -210,13 +236,16 @@ def main() -> None:
     )
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--given-back", action="store_true", help="steps alone, without keeping freed memory")
     parser.add_argument("--quality", type=int, metavar="EPOCHS", help="train, and compare what is learned")
     options = parser.parse_args()
     if options.quality:
         print(json.dumps({"metric": METRICS[options.family], **quality(options.family, options.quality)}))
         return
-    found = work(options.family)
-    print(json.dumps(found) if options.json else measuring.table(_results(options.family, found)))
+    if options.json:
+        print(json.dumps(steps_alone(options.family) if options.given_back else work(options.family)))
+        return
+    print(measuring.table(_measured(options.family)))
 
 
 if __name__ == "__main__":
