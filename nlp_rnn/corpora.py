@@ -3,8 +3,8 @@
 Whatever the origin, rows are read as a stream, checked one by one, and written
 to an Arrow file that is then memory-mapped, so that a corpus may be larger than
 the memory. Of a data set that is to stay a stream only the first rows are; see
-`nlp_rnn.streams` for the others. The files lie in a folder below the system's temporary one (`TMPDIR`
-moves it) that is removed when the process ends.
+`nlp_rnn.streams` for the others. The files lie in a folder below the system's
+temporary one (`TMPDIR` moves it) that is removed when the process ends.
 """
 
 import atexit
