@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     in the next step. glibc gives large blocks back to the system, all the more
     since TensorFlow lowers its thresholds when it first reads from a Python
     generator; the system fills every page with zeros before it hands it out
-    again. That is a third of the time of a translator's step.
+    again. That is a quarter to a third of the time of a translator's step.
 
     Another C library than glibc is left as it is.
     """
