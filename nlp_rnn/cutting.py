@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from nlp_rnn.ahead import worked_ahead
 from nlp_rnn.reading import NumberedTokenReader, NumberedWordReader, SplitTextReader, TextReader
 
 _TEXTS_AT_ONCE = 1000
-_THREADS = 2
 _CHUNKS_AHEAD = 2
 _NUMBERS = pa.list_(pa.int32())
 
@@ -71,8 +71,7 @@ def _cut(
         return {name: (ragged.values, ragged.row_lengths()) for name, ragged in units.items()}
 
     signature = {name: tf.TensorSpec([None], tf.string) for name in columns}
-    texts = tf.data.Dataset.from_generator(read, output_signature=signature)
-    return texts.map(cut, num_parallel_calls=_THREADS, deterministic=True).prefetch(_CHUNKS_AHEAD).as_numpy_iterator()
+    return worked_ahead(read, cut, signature=signature, ahead=_CHUNKS_AHEAD).as_numpy_iterator()
 
 
 def _lists(units: np.ndarray, lengths: np.ndarray, words: dict[bytes, int]) -> pa.Array:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute
 import tensorflow as tf
 
+from nlp_rnn.ahead import worked_ahead
 from nlp_rnn.plans import PlannedBatch, Shape
 
-_TOKENIZING_THREADS = 2
 _BATCHES_AHEAD = 4
 
 Batch = dict[str, tf.Tensor]
@@ -87,10 +87,8 @@ def encoded(examples: Examples, columns: list[str], encode: Callable[[Batch], An
         signature[name] = tf.TensorSpec([None], tf.int32 if numbers else tf.string)
         if pa.types.is_list(kind):
             signature[f"{name}_lengths"] = tf.TensorSpec([None], tf.int32)
-    texts = tf.data.Dataset.from_generator(read, output_signature=signature)
-    texts = texts.apply(tf.data.experimental.assert_cardinality(examples.batches))
-    texts = texts.map(encode, num_parallel_calls=_TOKENIZING_THREADS, deterministic=True)
-    return texts.prefetch(_BATCHES_AHEAD)
+    batches = worked_ahead(read, encode, signature=signature, ahead=_BATCHES_AHEAD)
+    return batches.apply(tf.data.experimental.assert_cardinality(examples.batches))
 
 
 def _flat(rows: pa.Table) -> dict[str, Any]:
