@@ -77,6 +77,9 @@ def expected_calibration_error(scores: Sequence[float], correct: Sequence[bool],
 def fit_temperature(scores: np.ndarray, labels: np.ndarray, *, multi_label: bool = False) -> float:
     """Returns the number by which to divide scores, so that probabilities are as sure as they are right.
 
+    The labels are smoothed by what one more example could say against them:
+    where all of a few examples are right, the next one need not be.
+
     Args:
         scores: float (examples, classes). Unnormalised log-probabilities.
         labels: float (examples, classes). 1 where a label is right, else 0.
@@ -86,11 +89,15 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray, *, multi_label: bool
         What makes the labels most likely, between 0.05 and 20; 1.0 without examples.
 
     Reference:
-        Guo et al. (2017), section 4.2. arXiv:1706.04599
+        Guo et al. (2017), section 4.2. arXiv:1706.04599. Smoothed targets:
+        Platt (1999), "Probabilistic Outputs for Support Vector Machines".
     """
     scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
     if not scores.size:
         return 1.0
+    examples, classes = scores.shape
+    doubt = 1 / (examples + 1)
+    labels = (1 - doubt) * labels + doubt / (2 if multi_label else classes)
 
     def surprise(logarithm: float) -> float:
         scaled = scores / np.exp(logarithm)

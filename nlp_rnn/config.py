@@ -27,6 +27,7 @@ class DataConfig:
     Attributes:
         dataset: A hub id, a folder written by `save_to_disk`, or `sample:NAME`.
         dataset_config: The hub data set's configuration name.
+        dataset_revision: The hub data set's branch, tag or commit, if not its newest state.
         streaming: Train on the data set as a stream instead of storing it
             first: memory and disk stay the same however large it is.
         stream_sample: Rows at the beginning of a stream that vocabularies,
@@ -56,6 +57,7 @@ class DataConfig:
 
     dataset: str | None = None
     dataset_config: str | None = None
+    dataset_revision: str | None = None
     streaming: bool = False
     stream_sample: int = 20_000
     shuffle_buffer: int = 10_000
@@ -80,6 +82,8 @@ class DataConfig:
         require(0 < self.validation_share < 1, "validation_share", self.validation_share, "between 0 and 1")
         if self.dataset is not None and self.train:
             raise ConfigError("dataset and train exclude each other: give a data set id or local files, not both.")
+        if self.dataset_revision is not None and self.dataset is None:
+            raise ConfigError("dataset_revision is for a data set given by --dataset: leave it out.")
         if self.streaming and self.dataset is None:
             raise ConfigError(
                 "streaming is for a data set given by --dataset. Local files need none of it: they are stored in Arrow "

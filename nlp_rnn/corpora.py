@@ -271,7 +271,9 @@ def _open(data: DataConfig, task: Task, splits: tuple[Split, ...]) -> dict[Split
     sources = {split: _open_files(paths, data, task) for split, paths in files.items() if paths}
     if data.dataset is None or len(sources) == len(splits):
         return sources
-    found = hub.load_dataset(data.dataset, data.dataset_config, streaming=data.streaming)
+    found = hub.load_dataset(
+        data.dataset, data.dataset_config, revision=data.dataset_revision, streaming=data.streaming
+    )
     for split in splits:
         name = next((name for name in _SPLIT_NAMES[split] if name in found), None)
         if split not in sources and name is not None:

@@ -18,13 +18,14 @@ _EXPECTED = (
 Splits = Mapping[str, datasets.Dataset] | Mapping[str, datasets.IterableDataset]
 
 
-def load_dataset(name: str, config: str | None, *, streaming: bool = False) -> Splits:
+def load_dataset(name: str, config: str | None, *, revision: str | None = None, streaming: bool = False) -> Splits:
     """Returns the splits of a data set, by their names there.
 
     Args:
         name: A hub id, a folder, or `sample:NAME`. What was downloaded once is
             found again where the hub cannot be reached.
         config: The hub data set's configuration, if it has several.
+        revision: The hub data set's branch, tag or commit; the newest state if None.
         streaming: Download nothing, and return streams.
 
     Raises:
@@ -42,7 +43,7 @@ def load_dataset(name: str, config: str | None, *, streaming: bool = False) -> S
             loaded = datasets.load_from_disk(name)
             splits = loaded if isinstance(loaded, Mapping) else {"train": loaded}
             return _streamed(splits) if streaming else splits
-        return datasets.load_dataset(name, config, streaming=streaming)
+        return datasets.load_dataset(name, config, revision=revision, streaming=streaming)
 
 
 def _streamed(splits: Mapping[str, datasets.Dataset]) -> Mapping[str, datasets.IterableDataset]:

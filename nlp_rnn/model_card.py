@@ -107,6 +107,8 @@ def _front_matter(findings: Findings, family: str) -> str:
             task_type=_TASKS[family],
             dataset_type=hub_id or "local",
             dataset_name=hub_id or "validation set",
+            dataset_config=run.data.dataset_config,
+            dataset_revision=run.data.dataset_revision,
             dataset_split="validation",
             metric_type=_HUB_METRICS[name],
             metric_name=name,

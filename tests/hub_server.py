@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-COMMIT = hashlib.sha1(b"the only commit").hexdigest()
 _NOT_FOUND = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
 _NO_ENTRY = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
+_NO_REVISION = {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}
 
 
 @dataclass
@@ -22,7 +22,8 @@ class Hub:
     """A server of data sets, to be used in a `with` statement.
 
     Attributes:
-        datasets: The files of each data set, by its id and their paths.
+        datasets: The files of each data set, by its id and their paths; those
+            of a revision other than `main` by `ID@REVISION`.
         gated: Ids whose files are for those only who have agreed to something.
         requests: What was asked for, method and path.
     """
@@ -54,36 +55,54 @@ class Hub:
             return self._api(parts[2:], body)
         if parts[0] == "datasets" and "resolve" in parts:
             at = parts.index("resolve")
-            return self._file("/".join(parts[1:at]), "/".join(parts[at + 2 :]))
+            return self._file("/".join(parts[1:at]), parts[at + 1], "/".join(parts[at + 2 :]))
         return 404, _NO_ENTRY, b""
+
+    def _find(self, name: str, revision: str) -> str | None:
+        """Returns the key of a data set's revision: a name or a commit."""
+        keys = (name, f"{name}@{revision}", *self.datasets)
+        matching = (key for key in keys if key in self.datasets and key.partition("@")[0] == name)
+        return next((key for key in matching if revision in (key.partition("@")[2] or "main", commit(key))), None)
 
     def _api(self, parts: list[str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         verbs = [place for place, part in enumerate(parts) if part in ("revision", "tree", "paths-info")]
         at = verbs[0] if verbs else len(parts)
-        files = self.datasets.get("/".join(parts[:at]))
-        if files is None:
+        name, revision = "/".join(parts[:at]), parts[at + 1] if verbs else "main"
+        if name not in self.datasets:
             return 401, _NOT_FOUND, json.dumps({"error": "Repository not found"}).encode()
+        key = self._find(name, revision)
+        if key is None:
+            return 404, _NO_REVISION, json.dumps({"error": f"Invalid rev id: {revision}"}).encode()
+        files = self.datasets[key]
         if at == len(parts) or parts[at] == "revision":
-            return _json(_described("/".join(parts[:at]), files))
+            return _json(_described(name, commit(key), files))
         if parts[at] == "tree":
             return _json(_listed(files, "/".join(parts[at + 2 :])))
         wanted = urllib.parse.parse_qs(body.decode()).get("paths") or json.loads(body or b"{}").get("paths", [])
         return _json([_entry(name, files[name]) for name in wanted if name in files])
 
-    def _file(self, name: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    def _file(self, name: str, revision: str, path: str) -> tuple[int, dict[str, str], bytes]:
         if name not in self.datasets:
             return 401, _NOT_FOUND, b""
         if name in self.gated:
             return 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": f"Access to dataset {name} is restricted"}, b""
-        content = self.datasets[name].get(path)
+        key = self._find(name, revision)
+        if key is None:
+            return 404, _NO_REVISION, b""
+        content, headers = self.datasets[key].get(path), {"X-Repo-Commit": commit(key)}
         if content is None:
-            return 404, {**_NO_ENTRY, "X-Repo-Commit": COMMIT}, b""
-        return 200, {"ETag": f'"{_digest(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}, content
+            return 404, {**_NO_ENTRY, **headers}, b""
+        return 200, {"ETag": f'"{_digest(content)}"', "Accept-Ranges": "bytes", **headers}, content
 
 
-def _described(name: str, files: Mapping[str, bytes]) -> dict[str, Any]:
+def commit(key: str) -> str:
+    """Returns the commit of a data set's revision."""
+    return _digest(key.encode())
+
+
+def _described(name: str, revision: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     return {
-        "_id": "0", "id": name, "sha": COMMIT, "private": False, "gated": False, "disabled": False, "downloads": 0,
+        "_id": "0", "id": name, "sha": revision, "private": False, "gated": False, "disabled": False, "downloads": 0,
         "likes": 0, "tags": [], "siblings": [{"rfilename": path} for path in files],
     }  # fmt: skip
 

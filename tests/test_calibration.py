@@ -88,17 +88,24 @@ def test_divided_by_it_scores_are_as_sure_as_they_are_right() -> None:
 
 
 def test_a_temperature_by_hand() -> None:
-    """Three of four are right at a margin of 2: the best probability is 3/4, whose margin is log 3."""
+    """Three of four are right at a margin of 2; with a doubt of 1/5 the best probability is 7/10."""
     labels = np.eye(2)[[0, 0, 1, 0]]
-    expected = pytest.approx(2 / np.log(3), rel=1e-3)
+    expected = pytest.approx(2 / np.log(7 / 3), rel=1e-3)
     assert fit_temperature(np.array([[2.0, 0.0]] * 4), labels) == expected
     assert fit_temperature(np.array([[1002.0, 1000.0], [2.0, 0.0], [-5.0, -7.0], [0.0, -2.0]]), labels) == expected
     assert fit_temperature(np.full((4, 1), 2.0), labels[:, :1], multi_label=True) == expected
 
 
+@pytest.mark.parametrize(("examples", "odds"), [(10, 21), (200, 401)])
+def test_a_few_examples_that_are_all_right_make_nothing_certain(examples: int, odds: int) -> None:
+    scores, right = np.array([[2.0, 0.0]] * examples), np.array([[1.0, 0.0]] * examples)
+    assert fit_temperature(scores, right) == pytest.approx(2 / np.log(odds), rel=1e-3)
+    assert fit_temperature(scores[:, :1], right[:, :1], multi_label=True) == pytest.approx(2 / np.log(odds), rel=1e-3)
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_a_temperature_stays_within_its_bounds(multi_label: bool) -> None:
-    scores, right = np.array([[0.1, -0.1], [-2e4, 2e4]]), np.eye(2)
+    scores, right = np.array([[0.01, -0.01]] * 5000), np.array([[1.0, 0.0]] * 5000)
     assert fit_temperature(scores, right, multi_label=multi_label) == pytest.approx(0.05, rel=1e-3)
     assert fit_temperature(scores, 1 - right, multi_label=multi_label) == pytest.approx(20.0, rel=1e-3)
     assert fit_temperature(np.zeros((0, 2)), np.zeros((0, 2)), multi_label=multi_label) == 1.0

@@ -13,6 +13,7 @@ from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, Tra
         (DataConfig, {"validation_share": 0.0}, "validation_share must be between 0 and 1, not 0.0"),
         (DataConfig, {"validation_share": 1.0}, "validation_share must be between 0 and 1"),
         (DataConfig, {"dataset": "x", "train": ("y",)}, "dataset and train exclude each other"),
+        (DataConfig, {"train": ("y",), "dataset_revision": "v1"}, "dataset_revision is for a data set given by"),
         (
             DataConfig,
             {"streaming": True, "train": ("y",)},

@@ -12,12 +12,13 @@ from typing import Any
 
 import datasets
 import pytest
-from hub_server import Hub
+from hub_server import Hub, commit
 
 TAGS = ["O", "B-PER", "I-PER"]
 TAGGED = {"tokens": [["Anna", "sleeps"], ["He", "is", "Bo", "Ek"]], "tags": [[1, 0], [0, 0, 1, 2]]}
 PAIRS = [{"en": "I work.", "de": "Ich arbeite."}, {"en": "She works.", "de": "Sie arbeitet."}]
 RATED = [{"text": "Good.", "label": 1}, {"text": "Bad.", "label": 0}]
+FORMER = [{"text": "As it was.", "label": "good"}]
 YAML = """---
 configs:
 - config_name: {0}
@@ -100,6 +101,7 @@ def contents() -> dict[str, dict[str, bytes]]:
             "validation.parquet": parquet(numbered(9)),
         },
         "org/films": {f"{split}.parquet": parquet(films, label) for split in ("train", "validation")},
+        "org/films@v1": {"train.jsonl": jsonl(FORMER), "validation.jsonl": jsonl(FORMER)},
         "org/several": {
             "README.md": YAML.format("one", "two").encode(),
             **{f"{name}/train.jsonl": jsonl(RATED) for name in ("one", "two")},
@@ -145,6 +147,9 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "chosen": rated("org/several", dataset_config="two"),
     "not chosen": rated("org/several"),
     "wrongly chosen": rated("org/several", dataset_config="three"),
+    "tag": rated("org/films", dataset_revision="v1"),
+    "commit": rated("org/films", dataset_revision=commit("org/films@v1")),
+    "no revision": rated("org/films", dataset_revision="v2"),
     **{name: rated(f"org/{name}") for name in ("films", "nothing", "gated", "script", "empty", "broken")},
 }
 
@@ -190,6 +195,13 @@ def test_a_configuration_is_chosen_or_asked_for(said: dict[str, Said]) -> None:
     assert "'three' not found" in said["wrongly chosen"]["error"]
     for name in ("not chosen", "wrongly chosen"):
         assert said[name]["error"].endswith("Name a configuration with --dataset-config.")
+
+
+def test_a_former_state_is_had_by_its_tag_or_commit(said: dict[str, Said]) -> None:
+    for name in ("tag", "commit"):
+        assert (said[name]["train"], said[name]["validation"]) == (FORMER, FORMER)
+    assert len(said["films"]["train"]) == len(RATED)
+    assert re.match("The data set 'org/films' could not be loaded: .*'v2'.*on the Hub", said["no revision"]["error"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from nlp_rnn.reviews import Review
 
 
 def test_the_card_is_read_by_the_hub_s_own_reader() -> None:
-    data = DataConfig(dataset="organisation/pairs", source_language="en", target_language="de")
+    data = DataConfig(
+        dataset="organisation/pairs", dataset_revision="v1", source_language="en", target_language="de"
+    )
     text = card(findings(TranslatorRun(output="models/en-de", data=data), metrics={"bleu": 31.4, "chrf": 50.0}))
     read = huggingface_hub.ModelCard(text)
     assert read.data.pipeline_tag == "translation"
@@ -24,6 +26,7 @@ def test_the_card_is_read_by_the_hub_s_own_reader() -> None:
     assert read.data.model_name == "en-de"
     results = [(result.metric_type, result.metric_value, result.dataset_split) for result in read.data.eval_results]
     assert results == [("bleu", 31.4, "validation"), ("chrf", 50.0, "validation")]
+    assert [result.dataset_revision for result in read.data.eval_results] == ["v1", "v1"]
     assert 'nlp_rnn.Predictor("saved_models/NAME")' in read.text
     assert "beam of 5" in read.text
     assert '"$PWD/saved_models/NAME:/models/NAME"' in read.text
