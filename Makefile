@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make quickstart      train, export and query a tiny translator"
+	@echo "make quickstart      train, export and ask a tiny model of each family"
 	@echo "make test            run the tests"
 	@echo "make lint            check style and types"
 	@echo "make format          rewrite the sources in the checked style"

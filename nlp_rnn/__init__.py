@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nlp_rnn import layers as layers
     from nlp_rnn.clients import GrpcClient, RestClient, ServingError
+    from nlp_rnn.cluster import LostWorkerError
     from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
     from nlp_rnn.evaluation import evaluate
     from nlp_rnn.explanations import write_explanations
-    from nlp_rnn.export import export_model
+    from nlp_rnn.export import ExportError, export_model
     from nlp_rnn.jobs import (
         TUNE_RUNS,
         ClassifierRun,
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
         ServerConfigRun,
         TaggerRun,
         TranslatorRun,
+        TuneClassifierRun,
+        TuneConfig,
+        TuneTaggerRun,
+        TuneTranslatorRun,
         VerifyRun,
     )
     from nlp_rnn.model_config import (
@@ -41,10 +46,12 @@ if TYPE_CHECKING:
         WordsConfig,
     )
     from nlp_rnn.plots import attention_heat_map
+    from nlp_rnn.readers import DataError
     from nlp_rnn.runs import train
     from nlp_rnn.server_files import write_models_config
     from nlp_rnn.serving import Predictor
     from nlp_rnn.store import load
+    from nlp_rnn.training import DivergenceError
     from nlp_rnn.tuning import tune
     from nlp_rnn.verification import verify
 
@@ -55,9 +62,13 @@ __all__ = [
     "ClassifierTrainingConfig",
     "ConfigError",
     "DataConfig",
+    "DataError",
+    "DivergenceError",
     "EvaluateRun",
+    "ExportError",
     "ExportRun",
     "GrpcClient",
+    "LostWorkerError",
     "PredictRun",
     "Predictor",
     "ReadingConfig",
@@ -73,6 +84,10 @@ __all__ = [
     "TranslatorConfig",
     "TranslatorRun",
     "TranslatorTrainingConfig",
+    "TuneClassifierRun",
+    "TuneConfig",
+    "TuneTaggerRun",
+    "TuneTranslatorRun",
     "VerifyRun",
     "WordsConfig",
     "attention_heat_map",
@@ -94,9 +109,13 @@ _MODULE_OF = {
     "ClassifierTrainingConfig": "model_config",
     "ConfigError": "config",
     "DataConfig": "config",
+    "DataError": "readers",
+    "DivergenceError": "training",
     "EvaluateRun": "jobs",
+    "ExportError": "export",
     "ExportRun": "jobs",
     "GrpcClient": "clients",
+    "LostWorkerError": "cluster",
     "PredictRun": "jobs",
     "Predictor": "serving",
     "ReadingConfig": "model_config",
@@ -112,6 +131,10 @@ _MODULE_OF = {
     "TranslatorConfig": "model_config",
     "TranslatorRun": "jobs",
     "TranslatorTrainingConfig": "model_config",
+    "TuneClassifierRun": "jobs",
+    "TuneConfig": "jobs",
+    "TuneTaggerRun": "jobs",
+    "TuneTranslatorRun": "jobs",
     "VerifyRun": "jobs",
     "WordsConfig": "model_config",
     "attention_heat_map": "plots",

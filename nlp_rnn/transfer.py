@@ -57,21 +57,26 @@ class Foundation:
         config, text = self.stored.config, self.stored.text
         if not isinstance(config, TranslatorRun) or not isinstance(text, TranslationText):
             raise ConfigError("init_from must be a translator: only its tokenizers and decoder fit a translator.")
+        model = dataclasses.replace(config.model, dropout=run.model.dropout)
         return (
-            dataclasses.replace(run, model=config.model, text=config.text),
+            dataclasses.replace(run, model=model, text=config.text),
             text,
             self.stored.network.get_weights(),
         )
 
     def for_classifier(self, run: ClassifierRun) -> tuple[ClassifierRun, TextReader]:
         """Returns a run with this reading and these sizes in place of its own, and its reader."""
+        _require_no_vectors(run.reading.vectors)
+        sizes = dict(self.sizes)
+        if isinstance(self.reader, Tokenizer):
+            sizes |= {"shape_size": 0, "character_encoder": "none"}
         run = dataclasses.replace(
             run,
-            model=dataclasses.replace(run.model, **self.sizes),
-            reading=dataclasses.replace(run.reading, vectors=None, **self.reading),
+            model=dataclasses.replace(run.model, **sizes),
+            reading=dataclasses.replace(run.reading, **self.reading),
         )
         if isinstance(self.reader, Tokenizer):
-            return run, TokenizedTextReader(self.reader)
+            return run, TokenizedTextReader(self.reader, sampling=run.reading.subword_sampling)
         if self.reader.subwords is not None:
             raise ConfigError("init_from must be a model that reads whole words: this tagger reads subwords besides.")
         model = run.model
@@ -81,19 +86,28 @@ class Foundation:
         """Returns a run with this reading and these sizes in place of its own, and its reader of words."""
         if not isinstance(self.reader, WordReader):
             raise ConfigError("init_from must be a model that reads words, as taggers do; this one reads tokens.")
+        _require_no_vectors(run.words.vectors)
+        subwords = self.stored.config.words.subwords if isinstance(self.stored.config, TaggerRun) else 0
+        if run.words.subwords not in (0, subwords):
+            raise ConfigError(f"subwords must be those of init_from's model, {subwords or 'none'}: leave them out.")
         sizes = dict(self.sizes)
         sizes["word_size"] = sizes.pop("embedding_size")
         words = {name: self.reading[name] for name in ("vocabulary_size", "lowercase", "longest_word")}
         return dataclasses.replace(
             run,
             model=dataclasses.replace(run.model, **sizes),
-            words=dataclasses.replace(run.words, vectors=None, **words),
+            words=dataclasses.replace(run.words, subwords=subwords, **words),
         ), self.reader
 
     def place(self, number: int, *, embedding: Any, encoder: Any) -> None:
         """Gives layers the weights of a member; where there are fewer, they take turns."""
         embedding.set_weights(self.embeddings[number % len(self.embeddings)])
         encoder.set_weights(self.encoders[number % len(self.encoders)])
+
+
+def _require_no_vectors(path: str | None) -> None:
+    if path is not None:
+        raise ConfigError("vectors are those of init_from's model, if it has any: leave them out.")
 
 
 def foundation(stored: StoredModel) -> Foundation:

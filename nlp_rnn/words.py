@@ -86,15 +86,15 @@ class WordFeatures(tf.Module):
         known = set(self.words)
         self.further_words = tuple(word for word in dict.fromkeys(further_words) if word not in known)
         if len(known) < len(self.words) or len(set(self.characters)) < len(self.characters):
-            raise ConfigError("A word or character is listed twice: train the tagger again.")
+            raise ConfigError("A word or character is listed twice: train the model again.")
         if not self.words + self.further_words:
-            raise ConfigError("There are no words: train the tagger again, with a vocabulary_size of at least 5.")
+            raise ConfigError("There are no words: train the model again, with a vocabulary_size of at least 5.")
         if longest_word < 1:
-            raise ConfigError(f"longest_word must be at least 1, not {longest_word}: train the tagger again.")
+            raise ConfigError(f"longest_word must be at least 1, not {longest_word}: train the model again.")
         if "" in known or "" in self.further_words:
-            raise ConfigError("A word is empty, which stands for padding: train the tagger again.")
+            raise ConfigError("A word is empty, which stands for padding: train the model again.")
         if len(counts) != len(self.words):
-            raise ConfigError(f"There are {len(self.words)} words but {len(counts)} counts: train the tagger again.")
+            raise ConfigError(f"There are {len(self.words)} words but {len(counts)} counts: train the model again.")
         self.lowercase = lowercase
         self.longest_word = longest_word
         self.counts = np.array([0] * _FIRST + list(counts), np.int32)
@@ -168,11 +168,11 @@ def load(folder: Path) -> WordFeatures:
             raise ConfigError(f"{path} has format {version!r}; this version reads format {_FORMAT}.")
         return WordFeatures(**settings)
     except OSError as error:
-        raise ConfigError(f"Cannot read {path} ({error.strerror}): a tagger's words were expected.") from error
+        raise ConfigError(f"Cannot read {path} ({error.strerror}): the words of a model were expected.") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path} is broken ({error!r}): copy it again or train the tagger again.") from error
+        raise ConfigError(f"{path} is broken ({error!r}): copy it again or train the model again.") from error
 
 
 def learn_features(

@@ -12,7 +12,7 @@ import tensorflow as tf
 import nlp_rnn
 from nlp_rnn import store
 from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
-from nlp_rnn.corpora import Corpus
+from nlp_rnn.corpora import Corpus, load_split
 from nlp_rnn.jobs import ClassifierRun
 from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig
 from nlp_rnn.runs import Trained
@@ -157,6 +157,16 @@ def test_word_order_is_learned_and_the_export_is_as_good(trained: Trained) -> No
     measured = nlp_rnn.evaluate(trained.folder, DataConfig(dataset="sample:sentiment"))
     assert measured["accuracy"] > 0.9
     assert measured["examples"] == 300
+
+
+def test_what_is_measured_on_the_export_is_what_training_said(trained: Trained, tmp_path: Path) -> None:
+    held_out, _ = load_split(DataConfig(dataset="sample:sentiment"), "classification", "validation")
+    file = tmp_path / "held_out.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in held_out))
+    measured = nlp_rnn.evaluate(trained.folder, DataConfig(test=(str(file),)))
+    for name in ("accuracy", "macro_f1", "expected_calibration_error"):
+        assert measured[name] == pytest.approx(trained.metrics[name], abs=1e-5)
+    assert trained.metrics["uncalibrated_expected_calibration_error"] != trained.metrics["expected_calibration_error"]
 
 
 def test_the_temperature_is_stored_and_served(trained: Trained) -> None:

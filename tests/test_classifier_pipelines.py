@@ -44,7 +44,7 @@ def test_training_prints_its_result_and_what_it_found_out(training: tuple[Path, 
     model, done = training
     (result,) = results(done)
     assert result["version"] == str(model / "1")
-    assert {"accuracy", "macro_f1", "temperature", "validation_loss", "calibrated_expected_calibration_error"} <= set(
+    assert {"accuracy", "macro_f1", "temperature", "validation_loss", "uncalibrated_expected_calibration_error"} <= set(
         result
     )
     assert "rows with blank text left out: 1." in done.stderr
@@ -116,15 +116,38 @@ def test_several_labels_are_trained_and_measured(run: Script, tmp_path: Path) ->
     ]
     data.write_text("text,label\n" + "\n".join(lines) + '\n"nothing",""\n')
     model = tmp_path / "model"
-    results(run("train_classifier.py", "--train", data, "--output", model, "--multi-label", *TINY))
+    files = ("--train", data, "--validation", data, "--output", model)
+    (trained,) = results(run("train_classifier.py", *files, "--multi-label", "--threshold", "0.35", *TINY))
     (measured,) = results(run("evaluate.py", "--model", model, "--test", data))
-    assert {"precision", "recall", "f1", "macro_f1"} <= set(measured) and measured["examples"] == 61
+    assert measured["examples"] == 61
+    # The threshold is that of calibrated probabilities, in training too.
+    for name in ("precision", "recall", "f1", "macro_f1", "accuracy"):
+        assert trained[name] == pytest.approx(measured[name], abs=1e-6)
+    assert measured["f1"] > 0
     (version,) = results(run("export.py", "--model", model, "--threshold", "0.001"))
     assert version["version"] == str(model / "2")
     texts = tmp_path / "texts.txt"
     texts.write_text("The meal was cold.\n")
     (answer,) = results(run("predict.py", "--model", model, "--input", texts))
     assert set(answer["labels"]) == {"about", "positive", "negative"}
+
+
+def test_an_earlier_model_goes_on_with_a_stream_and_is_measured_on_one(
+    run: Script, model: Path, tmp_path: Path
+) -> None:
+    folder, later = tmp_path / "set", tmp_path / "later"
+    folder.mkdir()
+    for split, rows in (("train", ROWS[:120]), ("validation", ROWS[120:160]), ("test", ROWS[160:])):
+        write(folder / f"{split}.jsonl", rows)
+    stream = ("--dataset", folder, "--streaming")
+    settings = ("--epoch-steps", "4", "--shuffle-buffer", "40", "--layer-decay", "0.5", *TINY)
+    done = run("train_classifier.py", *stream, "--init-from", model, "--output", later, *settings)
+    assert results(done)[0]["version"] == str(later / "1")
+    # Its words are the earlier model's, which the stream's first rows need not have.
+    earlier, words = ((place / "model" / "words" / "words.json").read_text() for place in (model, later))
+    assert earlier == words
+    (measured,) = results(run("evaluate.py", "--model", later, *stream))
+    assert measured["examples"] == 40
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ from nlp_rnn.reviews import Review
 
 
 def test_the_card_is_read_by_the_hub_s_own_reader() -> None:
-    data = DataConfig(
-        dataset="organisation/pairs", dataset_revision="v1", source_language="en", target_language="de"
-    )
+    data = DataConfig(dataset="organisation/pairs", dataset_revision="v1", source_language="en", target_language="de")
     text = card(findings(TranslatorRun(output="models/en-de", data=data), metrics={"bleu": 31.4, "chrf": 50.0}))
     read = huggingface_hub.ModelCard(text)
     assert read.data.pipeline_tag == "translation"

@@ -1,5 +1,6 @@
 """What a classifier reads, learned from its training texts."""
 
+import tracemalloc
 from pathlib import Path
 
 import datasets
@@ -47,3 +48,14 @@ def test_characters_are_those_of_both_texts() -> None:
     known = reader.cut(tf.constant(["abc"])).to_list()[0]
     assert UNK not in known
     assert reader.cut(tf.constant(["x"])).to_list() == [[UNK]]
+
+
+def test_the_words_of_a_corpus_are_counted_without_being_kept() -> None:
+    rows = datasets.Dataset.from_dict({"text": [" ".join(map(str, range(50)))] * 10_000})
+    learn_reader(ClassifierRun(output="unused"), rows.select(range(1)))  # what is made once for all
+    tracemalloc.start()
+    learn_reader(ClassifierRun(output="unused"), rows)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # As Python strings, half a million words take 26 MB.
+    assert most < 15e6

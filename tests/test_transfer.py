@@ -1,5 +1,6 @@
 """What a new model takes over of an earlier one, whatever the families."""
 
+import dataclasses
 from pathlib import Path
 
 import classifier_cases
@@ -8,18 +9,20 @@ import keras
 import numpy as np
 import pytest
 import tagger_cases
+import tensorflow as tf
 
 from nlp_rnn import families, transfer
 from nlp_rnn.config import ConfigError, TextConfig
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import TranslationText
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
-from nlp_rnn.model_config import ClassifierConfig, TranslatorConfig
+from nlp_rnn.model_config import ClassifierConfig, ReadingConfig, TranslatorConfig, WordsConfig
 from nlp_rnn.store import StoredModel
 from nlp_rnn.tasks.classification import ClassificationTask
 from nlp_rnn.tasks.tagging import TaggingTask
 from nlp_rnn.tasks.translation import TranslationTask
 from nlp_rnn.text import CharacterTokenizer, Normalizer
+from nlp_rnn.vocabularies import train_tokenizer
 
 
 def stored(config: object, network: keras.Model, text: object) -> StoredModel:
@@ -116,11 +119,55 @@ def test_a_translator_goes_on_with_a_translator() -> None:
     equal(task.network, start.network)
 
 
+def test_how_a_translator_learns_is_its_own() -> None:
+    run = TranslatorRun(output="unused", model=TranslatorConfig(dropout=0.45))
+    task = TranslationTask.prepare(run, PARALLEL, "portable", transfer.foundation(a_translator()))
+    assert task.run.model.dropout == task.network.arguments["dropout"] == 0.45
+    assert task.run.model.encoder_size == 5
+
+
+def test_a_classifier_samples_the_pieces_that_it_takes_over() -> None:
+    texts = ["the film was good", "the film was bad", "a good film", "bad films"]
+    tokenizer = train_tokenizer(texts, TextConfig(vocabulary_size=40))
+    sizes = TranslatorConfig(embedding_size=6, encoder_size=5, decoder_size=4, attention_size=4)
+    config = TranslatorRun(output="unused", model=sizes, text=TextConfig(vocabulary_size=40))
+    text = TranslationText(source=tokenizer, target=tokenizer)
+    start = stored(config, families.build_translator(config, text), text)
+    reading = ReadingConfig(tokenizer="sentencepiece", subword_sampling=0.2)
+    task = ClassificationTask.prepare(
+        ClassifierRun(output="unused", reading=reading), LABELLED, "portable", transfer.foundation(start)
+    )
+    drawn = {str(task.text.reader.cut_in_training(tf.constant(texts)).to_list()) for _ in range(8)}
+    assert len(drawn) > 1
+
+
+def test_a_tagger_s_subwords_are_those_it_takes_over() -> None:
+    def learned(subwords: int) -> TaggingTask:
+        run = TaggerRun(output="unused", words=WordsConfig(subwords=subwords))
+        return TaggingTask.prepare(run, TAGGED, "portable", base)
+
+    base = transfer.foundation(a_tagger())
+    assert learned(0).run.words.subwords == 0
+    with pytest.raises(ConfigError, match="subwords must be those of init_from's model, none"):
+        learned(30)
+    base = transfer.foundation(
+        dataclasses.replace(base.stored, config=dataclasses.replace(base.stored.config, words=WordsConfig(subwords=30)))
+    )
+    assert learned(0).run.words.subwords == learned(30).run.words.subwords == 30
+
+
 def test_what_cannot_be_taken_over_is_refused() -> None:
     with pytest.raises(ConfigError, match="init_from must be a model that reads words"):
         TaggingTask.prepare(TaggerRun(output="x"), TAGGED, "portable", transfer.foundation(a_translator()))
     with pytest.raises(ConfigError, match="init_from must be a translator"):
         TranslationTask.prepare(TranslatorRun(output="x"), PARALLEL, "portable", transfer.foundation(a_tagger()))
+    base = transfer.foundation(a_classifier())
+    with pytest.raises(ConfigError, match="vectors are those of init_from's model"):
+        reading = ReadingConfig(vectors="vectors.txt")
+        ClassificationTask.prepare(ClassifierRun(output="x", reading=reading), LABELLED, "portable", base)
+    with pytest.raises(ConfigError, match="vectors are those of init_from's model"):
+        words = WordsConfig(vectors="vectors.txt")
+        TaggingTask.prepare(TaggerRun(output="x", words=words), TAGGED, "portable", base)
 
 
 def test_layers_further_down_have_larger_depths() -> None:

@@ -301,7 +301,7 @@ def test_a_broken_file_is_refused(tmp_path: Path, change: Any, message: str) -> 
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a tagger's words were expected"):
+    with pytest.raises(ConfigError, match="the words of a model were expected"):
         words.load(tmp_path)
 
 

@@ -224,25 +224,23 @@ class ClassificationTask:
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the labels on the validation set."""
         scores_of, right = self._validation_scores(), self._validation_labels()
+        return lambda: self._measured(scores_of(), right)
 
-        def validate() -> dict[str, Any]:
-            scores = tf.constant(scores_of())
-            if self.network.multi_label:
-                losses = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(right, scores), axis=-1)
-                chosen = tf.sigmoid(scores).numpy() >= self.run.model.threshold
-                measured = classification_metrics.multi_label_metrics(self._named(chosen), self._named(right > 0))
-            else:
-                losses = tf.nn.softmax_cross_entropy_with_logits(right, scores)
-                predicted = [self.text.labels[number] for number in scores.numpy().argmax(axis=1)]
-                measured = classification_metrics.classification_metrics(
-                    predicted,
-                    [self.text.labels[number] for number in right.argmax(axis=1)],
-                    scores=tf.nn.softmax(scores).numpy().max(axis=1),
-                )
-            figures = {key: value for key, value in measured.items() if isinstance(value, float)}
-            return {"validation_loss": float(tf.reduce_mean(losses)), **figures}
-
-        return validate
+    def _measured(self, scores: np.ndarray, right: np.ndarray) -> dict[str, float]:
+        """Returns the loss and the metrics of scores of the validation set."""
+        if self.network.multi_label:
+            losses = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(right, scores), axis=-1)
+            chosen = tf.sigmoid(scores).numpy() >= self.run.model.threshold
+            measured = classification_metrics.multi_label_metrics(self._named(chosen), self._named(right > 0))
+        else:
+            losses = tf.nn.softmax_cross_entropy_with_logits(right, scores)
+            measured = classification_metrics.classification_metrics(
+                [self.text.labels[number] for number in scores.argmax(axis=1)],
+                [self.text.labels[number] for number in right.argmax(axis=1)],
+                scores=tf.nn.softmax(scores).numpy().max(axis=1),
+            )
+        figures = {key: value for key, value in measured.items() if isinstance(value, float)}
+        return {"validation_loss": float(tf.reduce_mean(losses)), **figures}
 
     def _named(self, chosen: np.ndarray) -> list[list[str]]:
         return [[self.text.labels[number] for number in np.flatnonzero(row)] for row in chosen]
@@ -278,25 +276,34 @@ class ClassificationTask:
 
         return compute
 
+    @functools.cached_property
+    def _served_scores(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Of the trained network, on the validation set: its scores, those that exports give, and the temperature."""
+        scores = self._validation_scores()()
+        temperature = fit_temperature(scores, self._validation_labels(), multi_label=self.network.multi_label)
+        return scores, scores / np.float32(temperature), temperature
+
     def finish(self) -> tuple[ClassificationText, dict[str, Any]]:
-        """Fits the temperature; returns what stands between text and network now, and the validation metrics."""
-        scores, right = self._validation_scores()(), self._validation_labels()
-        temperature = fit_temperature(scores, right, multi_label=self.network.multi_label)
-        metrics = {**self.validator()(), "temperature": temperature}
+        """Fits the temperature; returns what stands between text and network now, and the metrics of what is served.
+
+        Called once, when the network is trained.
+        """
+        scores, served, temperature = self._served_scores
+        right = self._validation_labels()
+        metrics = {**self._measured(served, right), "temperature": temperature}
         if not self.network.multi_label:
-            calibrated = tf.nn.softmax(scores / temperature).numpy()
-            correct = scores.argmax(axis=1) == right.argmax(axis=1)
-            error = classification_metrics.expected_calibration_error(calibrated.max(axis=1), correct)
-            metrics["calibrated_expected_calibration_error"] = error
+            before = self._measured(scores, right)["expected_calibration_error"]
+            metrics["uncalibrated_expected_calibration_error"] = before
             _log.info(
                 "Temperature %.2f: expected calibration error %.1f %%, before %.1f %%.",
-                temperature, 100 * error, 100 * metrics["expected_calibration_error"],
+                temperature, 100 * metrics["expected_calibration_error"], 100 * before,
             )  # fmt: skip
         return dataclasses.replace(self.text, temperature=temperature), metrics
 
     def review(self) -> Review:
         """Returns the lengths, which labels were taken for which, and the texts whose labels were least expected."""
-        scores, right = self._validation_scores()(), self._validation_labels()
+        _, scores, _ = self._served_scores
+        right = self._validation_labels()
         if self.network.multi_label:
             probabilities = tf.sigmoid(scores).numpy()
             chosen = probabilities >= self.run.model.threshold

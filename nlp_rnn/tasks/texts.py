@@ -1,5 +1,6 @@
 """What a classifier reads, learned from its training texts: words with their features and vectors, or tokens."""
 
+import itertools
 from collections.abc import Iterator
 
 import datasets
@@ -39,15 +40,14 @@ def learn_reader(run: ClassifierRun, train_set: datasets.Dataset) -> tuple[TextR
         tokenizer = train_tokenizer(_texts(train_set), pieces)
         reader = TokenizedTextReader(tokenizer, sampling=settings.subword_sampling)
         return reader, [], np.zeros((0, 0), np.float32)
-    sentences = list(_words(train_set))
     words, matrix = vectors_of(
-        (word for sentence in sentences for word in sentence),
+        itertools.chain.from_iterable(_words(train_set)),
         path=settings.vectors,
         lowercase=settings.lowercase,
         most=settings.vector_words,
     )
     features = learn_features(
-        sentences,
+        _words(train_set),
         vocabulary_size=settings.vocabulary_size,
         lowercase=settings.lowercase,
         longest_word=settings.longest_word,
