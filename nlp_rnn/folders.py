@@ -85,9 +85,10 @@ def remove_versions(path: str | Path, *, keep: int) -> list[Path]:
     for version in versions(path)[:-keep]:
         # At once for all who look, and if this stops half-way the next export does the rest.
         hidden = path / f".{_EXPORT}.{WRITING}-{secrets.token_hex(4)}"
-        (path / str(version)).rename(hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
-        removed.append(path / str(version))
+        with contextlib.suppress(FileNotFoundError):  # another export removed it
+            (path / str(version)).rename(hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
+            removed.append(path / str(version))
     _sync(path)
     return removed
 
@@ -97,12 +98,8 @@ def _written(parent: Path, name: str, write: Callable[[Path], None]) -> Iterator
     """Gives a hidden folder that is written and on the disk, for the caller to rename; else it is deleted."""
     parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(parent, name)
-    # Not by `tempfile`, whose folders other users, such as a model server's, cannot read.
-    folder = parent / f".{name}.{WRITING}-{secrets.token_hex(4)}"
-    folder.mkdir()
-    lock = os.open(folder, os.O_RDONLY)
+    folder, lock = _locked(parent, name)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         write(folder)
         for inside in (*folder.rglob("*"), folder):
             _sync(inside)
@@ -112,14 +109,32 @@ def _written(parent: Path, name: str, write: Callable[[Path], None]) -> Iterator
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _locked(parent: Path, name: str) -> tuple[Path, int]:
+    """Makes a hidden folder and locks it; returns it with the lock's descriptor."""
+    while True:
+        # Not by `tempfile`, whose folders other users, such as a model server's, cannot read.
+        folder = parent / f".{name}.{WRITING}-{secrets.token_hex(4)}"
+        folder.mkdir()
+        # Until it is locked, another process may take it for abandoned and delete it: then a new one is made.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)
+
+
 def _remove_abandoned(parent: Path, name: str) -> None:
     """Deletes what killed processes left; the lock of one that lives keeps its own."""
     for folder in parent.glob(f".{name}.{WRITING}-*"):
-        lock = os.open(folder, os.O_RDONLY)
+        # What its writer has put in its place by now is no longer here.
         with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
-        os.close(lock)
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
 
 
 def _sync(path: Path) -> None:

@@ -3,7 +3,10 @@
 import fcntl
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -89,6 +92,31 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     assert sorted(os.listdir(tmp_path)) == [other.name, "model"]
 
 
+def test_what_is_in_its_place_before_it_is_looked_at_is_passed_over(tmp_path: Path) -> None:
+    """As is a link to what is gone."""
+    (tmp_path / f".model.{folders.WRITING}-gone").symlink_to("nothing")
+    folders.replace_folder(tmp_path / "model", write)
+    assert content(tmp_path / "model") == {"inner/file": b"new"}
+
+
+@pytest.mark.parametrize(("module", "name"), [("os", "open"), ("fcntl", "flock")])
+def test_a_folder_that_is_deleted_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, name: str
+) -> None:
+    """Another process looks for abandoned folders just before the first call."""
+    call, calls = getattr(getattr(folders, module), name), []
+
+    def after_the_other(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            folders._remove_abandoned(tmp_path, "model")
+        return call(*arguments, **named)
+
+    monkeypatch.setattr(f"nlp_rnn.folders.{module}.{name}", after_the_other)
+    folders.replace_folder(tmp_path / "model", write)
+    assert content(tmp_path) == {"model/inner/file": b"new"}
+
+
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     """Model servers run as users of their own."""
     umask = os.umask(0o022)
@@ -134,3 +162,18 @@ def test_the_oldest_versions_are_removed_and_the_newest_never_is(tmp_path: Path)
     assert folders.remove_versions(tmp_path, keep=1) == [tmp_path / "9"]
     assert sorted(os.listdir(tmp_path)) == ["10", "model"]
     assert (tmp_path / "10" / "file").exists()
+
+
+def test_two_may_remove_the_oldest_versions_at_once(tmp_path: Path) -> None:
+    for number in range(1, 201):
+        (tmp_path / str(number)).mkdir()
+    together = Barrier(2)
+
+    def remove(_: int) -> list[Path]:
+        together.wait()
+        return folders.remove_versions(tmp_path, keep=1)
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(remove, range(2))
+    assert sorted(first + second) == sorted(tmp_path / str(number) for number in range(1, 200))
+    assert os.listdir(tmp_path) == ["200"]
