@@ -206,6 +206,11 @@ class Client(ABC):
         """Whether the model is a classifier of pairs of texts."""
         return self.family == "classifier" and "text_pair" in self._signatures()["serving_default"].inputs
 
+    @property
+    def explains(self) -> bool:
+        """Whether it can be asked to `explain`: a translator, or a classifier that pools by attention."""
+        return "explain" in self._signatures()
+
     def predict(
         self, texts: Sequence[str | bytes], *, pairs: Sequence[str | bytes] | None = None
     ) -> list[Translation] | list[Tagging] | list[Classification]:

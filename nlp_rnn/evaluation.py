@@ -92,8 +92,20 @@ def evaluate(
     if ignore_pattern is not None:
         raise ConfigError("ignore_pattern is for translations, and this is no translator: leave --ignore-pattern out.")
     if isinstance(run, ClassifierRun):
+        _require_readable(run, data, pictures)
         return _evaluate_classifier(run, data, predictions, pictures, batch_size)
     return _evaluate_tagger(run, data, predictions, pictures, batch_size)
+
+
+def _require_readable(run: ClassifierRun, data: DataConfig, pictures: str | Path | None) -> None:
+    """Refuses what a classifier does not do, before anything is read."""
+    if pictures is not None and run.data.multi_label:
+        raise ConfigError("pictures are of single labels, and this classifier gives several: leave --pictures out.")
+    if data.text_pair_column is not None and run.data.text_pair_column is None:
+        raise ConfigError(
+            "text_pair_column is for classifiers of pairs, and this one reads single texts: "
+            "leave --text-pair-column out."
+        )
 
 
 def _load(data: DataConfig, task: corpora.Task) -> datasets.Dataset:
@@ -183,8 +195,6 @@ def _evaluate_classifier(
     if predictions is not None:
         _write_lines(Path(predictions), [",".join(answer.labels) for answer in answers])
     if run.data.multi_label:
-        if pictures is not None:
-            raise ConfigError("pictures are of single labels, and this classifier gives several: leave --pictures out.")
         measured = classification_metrics.multi_label_metrics([answer.labels for answer in answers], expected)
     else:
         predicted = [answer.labels[0] for answer in answers]

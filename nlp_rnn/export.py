@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn import folders, parity, portability, server_files, signature_inputs, store
+from nlp_rnn.config import ConfigError
 from nlp_rnn.families import ClassificationText, TranslationText
 from nlp_rnn.jobs import ExportRun
 from nlp_rnn.models.classification import ClassificationModule
@@ -52,19 +53,21 @@ def export_model(path: str | Path, **settings: float | int | str | None) -> Path
 
     Raises:
         ConfigError: No model directory, or settings that are impossible or
-            not this family's.
-        ExportError: The model has diverged, or has weights beyond float16's
-            range; or the export holds operations that not every server has,
-            or answers otherwise than the model, whose weights are rounded as
-            the export's. Nothing is kept of it.
+            not this family's; or `weights` is a format whose range the
+            model's weights exceed.
+        ExportError: The model has diverged; or the export holds operations
+            that not every server has, or answers otherwise than the model,
+            whose weights are rounded as the export's. Nothing is kept of it.
     """
     given = ExportRun(model=str(path), **settings)  # type: ignore[arg-type]
     # The gate's other process has no GPU, and neither has this side of the comparison.
     with tf.device("/CPU:0"):
         stored = store.load(path, weights=given.weights)
-        _require_finite(stored, given.weights)
+        _require_finite(stored)
         fixed = given.fixed(stored.config)
         module = build_module(stored, fixed)
+
+        sizes: list[int] = []
 
         def write(folder: Path) -> None:
             _require_room(folder, sum(value.nbytes for value in stored.network.get_weights()) + _GRAPH)
@@ -72,23 +75,31 @@ def export_model(path: str | Path, **settings: float | int | str | None) -> Path
             server_files.write_server_files(folder, module.signatures, stored.samples)
             check_operations(folder)
             check_parity(folder, module, stored.samples[:_SAMPLES])
+            sizes.extend(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
         version = folders.add_version(path, write)
     if given.keep is not None:
         for removed in folders.remove_versions(path, keep=given.keep):
             _log.info("Removed %s: only the newest %d versions are kept.", removed, given.keep)
-    size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
-    _log.info("Exported %s: %.1f MB, checked against the model itself.", version, size / 1e6)
+    _log.info("Exported %s: %.1f MB, checked against the model itself.", version, sum(sizes) / 1e6)
     return version
 
 
-def _require_finite(stored: store.StoredModel, weights: str) -> None:
-    if all(np.isfinite(value.astype(np.float32)).all() for value in stored.network.get_weights()):
+def _require_finite(stored: store.StoredModel) -> None:
+    """Refuses a model that has diverged, and a number format that does not hold its weights."""
+    if _is_finite(stored):
         return
-    beyond = f"; or some are beyond {weights}'s range: export it in bfloat16" if weights == "float16" else ""
-    raise ExportError(
-        f"{stored.folder} holds weights that are NaN or infinite: its training diverged. Train it again{beyond}."
-    )
+    weights = stored.network.variable_dtype
+    if weights != "float32" and _is_finite(store.load(stored.folder)):
+        raise ConfigError(
+            f"weights must be a number format that holds those of {stored.folder}, not {weights}, whose range "
+            "they exceed: give float32 or bfloat16."
+        )
+    raise ExportError(f"{stored.folder} holds weights that are NaN or infinite: its training diverged. Train it again.")
+
+
+def _is_finite(stored: store.StoredModel) -> bool:
+    return all(np.isfinite(value.astype(np.float32)).all() for value in stored.network.get_weights())
 
 
 def _require_room(folder: Path, size: int) -> None:

@@ -267,6 +267,8 @@ class PredictRun:
         require(bool(self.model), "model", self.model, "the path of a model directory")
         require(self.n_best is None or self.n_best >= 1, "n_best", self.n_best, "at least 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        if self.n_best and self.attention_plots:
+            raise ConfigError("n_best and attention_plots exclude each other: attention is of the best translation.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -217,9 +217,12 @@ def classification_tie(
 
 
 def _hypotheses(row: Row) -> Iterator[tuple[str, float]]:
-    if "translations" in row:
-        return zip(row["translations"], row["scores"], strict=True)
-    return iter([(row["translation"], row["score"])])
+    if "translations" not in row:
+        return iter([(row["translation"], row["score"])])
+    texts, scores = row["translations"], row["scores"]
+    # `_unpadded` takes empty translations at the end for padding, and likewise scores of 0.
+    count = max(len(texts), len(scores))
+    return zip([*texts, *[""] * (count - len(texts))], [*scores, *[0.0] * (count - len(scores))], strict=True)
 
 
 def difference(signature: str, example: Row, live: Row, served: Row, *, tolerance: float = TOLERANCE) -> str:

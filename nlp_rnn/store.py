@@ -173,7 +173,7 @@ def load(path: str | Path, *, weights: str = "float32") -> StoredModel:
         config=config,
         network=network,
         text=text,
-        metrics=json.loads((folder / _METRICS).read_text(encoding="utf-8")),
+        metrics=_table(folder / _METRICS, (folder / _METRICS).read_bytes()),
         samples=_read_samples(folder / _SAMPLES),
     )
 
@@ -191,11 +191,11 @@ def read_config(path: str | Path) -> Run:
 
 def _read_config(path: Path) -> tuple[Run, Family]:
     file = _model_folder(path) / _CONFIG
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        version, name, settings = stored["format"], stored["family"], stored["config"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file} is broken ({error!r}): copy it again, or train again.") from error
+    stored = _table(file, file.read_bytes())
+    missing = [key for key in ("format", "family", "config") if key not in stored]
+    if missing or not isinstance(stored["config"], dict):
+        raise _broken(file, f"it has no {missing[0]}" if missing else "its config is no table")
+    version, name, settings = stored["format"], stored["family"], stored["config"]
     family = next((family for family in FAMILIES if family.name == name), None)
     if version != FORMAT or family is None:
         known = " and ".join(f"{family.name}s" for family in FAMILIES)
@@ -237,7 +237,22 @@ def _model_folder(path: Path) -> Path:
 def _read_samples(file: Path) -> tuple[dict[str, Any], ...]:
     if not file.exists():
         return ()
-    return tuple(json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line)
+    return tuple(_table(file, line) for line in file.read_bytes().split(b"\n") if line)
+
+
+def _table(file: Path, content: bytes) -> dict[str, Any]:
+    """Reads the JSON object that a file, or a line of it, holds; a ConfigError says if it is none."""
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except ValueError as error:
+        raise _broken(file, error) from error
+    if not isinstance(value, dict):
+        raise _broken(file, "a table of names and values was expected")
+    return value
+
+
+def _broken(file: Path, reason: object) -> ConfigError:
+    return ConfigError(f"{file} is broken ({reason}): copy the folder whole, or train again.")
 
 
 def _write_json(file: Path, value: Row) -> None:
@@ -281,7 +296,7 @@ def _read_weights(file: Path, network: keras.Model) -> None:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             values = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ConfigError(f"{file} is broken ({error}): copy the folder whole, or train again.") from error
+        raise _broken(file, error) from error
     found = _matched(values, network)
     if found is None:
         raise ConfigError(f"{file} holds the weights of another network than {_CONFIG}; copy the folder whole.")

@@ -22,6 +22,10 @@ FAMILY_OF = {"n_best": "translator", "attention_plots": "translator", "explain":
 
 def main() -> None:
     run = command_line.parse(PredictRun, description=__doc__)
+    if run.explain and not Path(run.explain).absolute().parent.is_dir():
+        raise nlp_rnn.ConfigError(
+            f"explain {run.explain} cannot be written: make its folder first, or give another one."
+        )
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(open(run.input, "rb")) if run.input else sys.stdin.buffer
         if run.attention_plots:
@@ -30,6 +34,10 @@ def main() -> None:
         for name, family in FAMILY_OF.items():
             if getattr(run, name) and predictor.family != family:
                 raise nlp_rnn.ConfigError(f"{name} is for {family}s, and this is a {predictor.family}: leave it out.")
+        if run.explain and not predictor.explains:
+            raise nlp_rnn.ConfigError(
+                "explain is for classifiers trained with attention among --pools, which this one is not: leave it out."
+            )
         answers = answer_all(predictor, run, (line.rstrip(b"\r\n") for line in lines))
         if run.explain:
             answers = list(answers)
@@ -48,18 +56,17 @@ def answer_all(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: Iterator[
         yield from answer(predictor, run, some, first=number * 16 * run.batch_size + 1)
 
 
-def split_pairs(lines: list[bytes], *, first: int) -> dict[str, list[bytes]]:
-    """Cuts lines at their TAB: the second texts, and the first ones left in place of the lines."""
+def split_pairs(lines: list[bytes], *, first: int) -> tuple[list[bytes], list[bytes]]:
+    """Cuts lines at their TAB into first and second texts."""
     for number, line in enumerate(lines, first):
         if line.count(b"\t") != 1:
             raise nlp_rnn.ConfigError(f"line {number}: this model reads pairs: give two texts separated by one TAB.")
     texts, pairs = zip(*(line.split(b"\t") for line in lines), strict=True)
-    lines[:] = texts
-    return {"pairs": list(pairs)}
+    return list(texts), list(pairs)
 
 
 def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], *, first: int) -> Iterator:
-    second = split_pairs(texts, first=first) if predictor.reads_pairs else {}
+    texts, pairs = split_pairs(texts, first=first) if predictor.reads_pairs else (texts, None)
     if run.attention_plots:
         for line, found in enumerate(predictor.explain(texts), first):
             if found.target_tokens:
@@ -67,12 +74,12 @@ def answer(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: list[bytes], 
                 nlp_rnn.attention_heat_map(found.source_tokens, found.target_tokens, found.attention, picture)
             yield found.translation
     elif run.explain:
-        yield from predictor.explain(texts, **second)
+        yield from predictor.explain(texts, pairs=pairs)
     elif run.n_best:
         for translations in predictor.n_best(texts):
             yield {"translations": [asdict(translation) for translation in translations[: run.n_best]]}
     else:
-        yield from predictor.predict(texts, **second)
+        yield from predictor.predict(texts, pairs=pairs)
 
 
 if __name__ == "__main__":

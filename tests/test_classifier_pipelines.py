@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import classifier_cases
 import pytest
 from pipeline_cases import Finished, Script, complaint, results, script
 
-from nlp_rnn import samples
+from nlp_rnn import export, samples, store
+from nlp_rnn.config import DataConfig
+from nlp_rnn.jobs import ExportRun
 
 ROWS = list(samples.load("sentiment")["train"])[:200]
 SAME = [{"text": f"text {number}", "label": "x"} for number in range(40)]
@@ -148,6 +151,44 @@ def test_an_earlier_model_goes_on_with_a_stream_and_is_measured_on_one(
     assert earlier == words
     (measured,) = results(run("evaluate.py", "--model", later, *stream))
     assert measured["examples"] == 40
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory with random weights: several labels of a single text, and no attention."""
+    path, side = tmp_path_factory.mktemp("models") / "tags", classifier_cases.text()
+    told: dict[str, Any] = {"data": DataConfig(multi_label=True), "pools": ("mean",)}
+    config, network = classifier_cases.run(str(path), **told), classifier_cases.network(side, **told)
+    store.save(path, config=config, network=network, text=side, metrics={})
+    fixed = ExportRun(model=str(path)).fixed(config)
+    export.write_saved_model(export.build_module(store.load(path), fixed), path / "1", fixed)
+    return path
+
+
+def test_without_attention_nothing_is_explained(run: Script, tags: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("The meal was cold.\n")
+    message = complaint(run("predict.py", "--model", tags, "--input", lines, "--explain", tmp_path / "page.html"))
+    assert "explain is for classifiers trained with attention among --pools" in message
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_read(run: Script, tmp_path: Path) -> None:
+    message = complaint(run("predict.py", "--model", "nowhere", "--explain", tmp_path / "none" / "page.html"))
+    assert "none/page.html cannot be written: make its folder first" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--pictures", "pictures"), "pictures are of single labels, and this classifier gives several"),
+        (("--text-pair-column", "b"), "text_pair_column is for classifiers of pairs, and this one reads single texts"),
+    ],
+)
+def test_what_a_classifier_does_not_do_is_refused_before_anything_is_read(
+    run: Script, tags: Path, flags: tuple[str, ...], expected: str
+) -> None:
+    assert expected in complaint(run("evaluate.py", "--model", tags, "--test", "nowhere.jsonl", *flags))
 
 
 @pytest.mark.parametrize(

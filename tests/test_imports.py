@@ -71,7 +71,8 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"checkpoints", "config", "distribution", "optimization", "schedules"},
     "event_files": set(),
     "export": {
-        "families", "folders", "jobs", "models", "parity", "portability", "server_files", "signature_inputs", "store",
+        "config", "families", "folders", "jobs", "models", "parity", "portability", "server_files", "signature_inputs",
+        "store",
     },
     "verification": {
         "config", "edge_inputs", "export", "families", "folders", "parity", "portability", "signature_inputs", "store",

@@ -23,6 +23,7 @@ RUNS = (TranslatorRun, TaggerRun, ClassifierRun, EvaluateRun, PredictRun, Export
         (PredictRun, {"model": ""}, "model must be the path of a model directory, not ''"),
         (PredictRun, {"model": "m", "n_best": 0}, "n_best must be at least 1"),
         (PredictRun, {"model": "m", "batch_size": 0}, "batch_size must be at least 1"),
+        (PredictRun, {"model": "m", "n_best": 2, "attention_plots": "p"}, "n_best and attention_plots exclude"),
         (ExportRun, {"model": ""}, "model must be the path of a model directory, not ''"),
         (ExportRun, {"model": "m", "weights": "int8"}, "weights must be one of float32, bfloat16, float16, not 'int8'"),
     ],

@@ -72,6 +72,20 @@ def test_only_a_tie_of_scores_excuses_another_translation() -> None:
     assert not translation_tie(candidates, translated(**fewer), candidates)
 
 
+def test_an_empty_translation_among_the_best_is_one_of_them() -> None:
+    """Without its padding, an answer's list of texts is shorter than that of scores; or the other way round."""
+    live, other, turned = (
+        {**translated(scores=[-1.0, score]), "translations": parity._unpadded(texts)}
+        for texts, score in ((["A", ""], -1e30), (["B", ""], -1e30), (["", "A"], -1.00005))
+    )
+    assert translation_tie(translated(translation="C", score=-1.0), translated(translation="A", score=-1.0), live)
+    assert not translation_tie(live, other, live)
+    close = {**live, "scores": [-1.0, -1.00005]}
+    assert translation_tie(close, turned, close)
+    certain = {**live, "translations": ["A", "B"], "scores": []}  # each one with a probability of 1
+    assert translation_tie(certain, {**certain, "translations": ["B", "A"]}, certain)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("attention", [[0.252, 0.748]]), ("source_tokens", ["a", "a"]), ("score", -1.1)]
 )

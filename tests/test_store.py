@@ -282,6 +282,16 @@ def test_weights_that_do_not_fit_are_not_loaded(tmp_path: Path) -> None:
         store.load(tmp_path / "small")
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "samples.jsonl"])
+def test_a_table_that_is_cut_off_or_none_is_not_loaded(tmp_path: Path, name: str) -> None:
+    save(tmp_path, run())
+    file = tmp_path / "model" / name
+    for broken in (file.read_bytes()[:-5], b"[1]\n", b"\xff\n"):
+        file.write_bytes(broken)
+        with pytest.raises(ConfigError, match=f"{name} is broken .*: copy the folder whole, or train again"):
+            store.load(tmp_path)
+
+
 def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     save(tmp_path, run())
     path = tmp_path / "model" / "config.json"
@@ -294,8 +304,9 @@ def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         ({**good, "family": "parser"}, "holds a parser in format 1; .* reads .* up to format 1"),
         # A translator's settings are not those of a tagger.
         ({**good, "family": "tagger"}, "config.json: Unknown configuration key"),
-        ({"format": 1}, "is broken .KeyError"),
-        ([], "is broken"),
+        ({"format": 1}, "is broken .it has no family"),
+        ([], "is broken .a table of names and values was expected"),
+        ({**good, "config": []}, "is broken .its config is no table"),
         ({**good, "config": {**good["config"], "sampels": True}}, "config.json: Unknown configuration key 'sampels'"),
     ):
         path.write_text(json.dumps(changed))
