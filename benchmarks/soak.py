@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import measuring
 from nlp_rnn.answers import Classification, Tagging
@@ -108,22 +108,48 @@ def compare(found: Any, expected: Any) -> str:
     """Tells whether two answers are the same, or differ by a tie of two scores."""
     if found == expected:
         return "equal"
-    (fixed, chosen, scores), (wanted, best, best_scores) = parts(found), parts(expected)
-    if fixed != wanted or not all(
-        math.isclose(*both, rel_tol=SAME, abs_tol=SAME) for both in zip(scores, best_scores, strict=True)
-    ):
+    mine, theirs = parts(found), parts(expected)
+    if mine.fixed != theirs.fixed or not near(mine.scores, theirs.scores):
         return "different"
-    return "equal up to rounding" if chosen == best else "ties"
+    if mine.chosen != theirs.chosen:
+        return "ties"
+    same = mine.following == theirs.following and near(mine.their_scores, theirs.their_scores)
+    return "equal up to rounding" if same else "different"
 
 
-def parts(answer: Any) -> tuple[Any, Any, list[float]]:
-    """Returns what hangs on no score, what scores decide, and the scores."""
+def near(scores: Sequence[float], others: Sequence[float]) -> bool:
+    """Tells whether scores differ by no more than rounding."""
+    return len(scores) == len(others) and all(
+        math.isclose(*both, rel_tol=SAME, abs_tol=SAME) for both in zip(scores, others, strict=True)
+    )
+
+
+class Parts(NamedTuple):
+    """An answer, taken apart."""
+
+    fixed: Any  # hangs on no score
+    chosen: Any  # is decided by scores
+    scores: list[float]
+    following: Any = None  # hangs on what was chosen
+    their_scores: Sequence[float] = ()
+
+
+def parts(answer: Any) -> Parts:
+    """Takes an answer of any family apart."""
     if isinstance(answer, Tagging):
         places = [(token.text, token.start, token.end) for token in answer.tokens]
-        return places, [token.tag for token in answer.tokens], [token.score for token in answer.tokens]
+        spans = [(entity.text, entity.label, entity.start, entity.end) for entity in answer.entities]
+        return Parts(
+            fixed=(answer.truncated, places),
+            chosen=[token.tag for token in answer.tokens],
+            scores=[token.score for token in answer.tokens],
+            following=spans,
+            their_scores=[entity.score for entity in answer.entities],
+        )
     if isinstance(answer, Classification):
-        return tuple(answer.probabilities), answer.labels, list(answer.probabilities.values())
-    return answer.truncated, answer.text, [answer.score]
+        fixed = answer.truncated, tuple(answer.probabilities)
+        return Parts(fixed=fixed, chosen=answer.labels, scores=list(answer.probabilities.values()))
+    return Parts(fixed=answer.truncated, chosen=answer.text, scores=[answer.score])
 
 
 def memory(process: int) -> float:

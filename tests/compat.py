@@ -65,7 +65,7 @@ def main() -> None:
             found = verification.verify(model, python=python)
             print(f"{name} in {weights}:\n{found.report()}", flush=True)
             passed = passed and found.passed
-            c_api_cases.compare(program, Path(found.version), tensorflow_text)
+            c_api_cases.compare(program, Path(found.version), tensorflow_text, weights=weights)
             print("The C program answers as Python does.", flush=True)
     sys.exit(0 if passed else 1)
 
