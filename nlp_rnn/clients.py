@@ -11,6 +11,7 @@ several threads at once.
 
 import base64
 import json
+import time
 from abc import abstractmethod
 from array import array
 from collections.abc import Mapping
@@ -20,15 +21,16 @@ from urllib.parse import quote, urlsplit
 import urllib3
 
 from nlp_rnn.answers import Client, Signature, padded
+from nlp_rnn.retries import Retry, TimeLeft
 
 # The most that gRPC takes from a service configuration, the first attempt left out.
 _MOST_RETRIES = 4
 # Seconds; from retry to retry it doubles.
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
-# A server that cannot be reached is not waited for as long as one that computes.
-_CONNECT_TIMEOUT = 5.0
 _PORTS = "REST is usually at port 8501 and gRPC at port 8500"
+# What TF Serving says of a request beyond its max_batch_size.
+_TOO_MANY = "larger than maximum input batch size"
 
 
 class ServingError(RuntimeError):
@@ -66,6 +68,7 @@ class _ServerClient(Client):
         self.version = version
         self._timeout = timeout
         self._known: Mapping[str, Signature] | None = None
+        self._closed = False
         self._prepare(retries)
 
     def __enter__(self) -> Self:
@@ -74,8 +77,13 @@ class _ServerClient(Client):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @abstractmethod
     def close(self) -> None:
+        """Closes the connections to the server; nothing more can be asked."""
+        self._closed = True
+        self._disconnect()
+
+    @abstractmethod
+    def _disconnect(self) -> None:
         """Closes the connections to the server."""
 
     @abstractmethod
@@ -87,6 +95,8 @@ class _ServerClient(Client):
         """Asks the server for the model's signatures."""
 
     def _signatures(self) -> Mapping[str, Signature]:
+        if self._closed:
+            raise ValueError(f"The client of the model {self.model} at {self.address} is closed: make a new one.")
         if self._known is None:
             # What TensorFlow runs when it loads a model is listed too, as "__saved_model_init_op".
             self._known = {
@@ -100,7 +110,8 @@ class _ServerClient(Client):
 
     def _unreachable(self, reason: object) -> ServingError:
         return ServingError(
-            f"No model server answers at {self.address} ({reason}). Start it, or give its address: {_PORTS}."
+            f"No model server at {self.address} takes the request ({reason}). Start it, or give its address: {_PORTS}. "
+            "If it runs, it has too much to do: send fewer texts at once, or later."
         )
 
     def _too_slow(self) -> ServingError:
@@ -116,24 +127,8 @@ class _ServerClient(Client):
         )
 
     def _failed(self, message: str) -> ServingError:
-        return ServingError(f"{self._model_name()} answers with an error: {message}")
-
-
-class _Retry(urllib3.Retry):
-    """Does not repeat what took too long: the server would be given the same work once more."""
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: urllib3.BaseHTTPResponse | None = None,
-        error: Exception | None = None,
-        *further: Any,
-        **named: Any,
-    ) -> Self:
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            raise error
-        return super().increment(method, url, response, error, *further, **named)
+        advice = ". Give this client no larger a batch_size than that." if _TOO_MANY in message else ""
+        return ServingError(f"{self._model_name()} answers with an error: {message}{advice}")
 
 
 class RestClient(_ServerClient):
@@ -143,14 +138,16 @@ class RestClient(_ServerClient):
         address: Where the server is: `localhost:8501`, or a URL such as `https://example.org/serving`.
         model: The name under which the server offers the model.
         version: The version; None is the newest one there.
-        timeout: Seconds to wait for the answer to one batch.
+        timeout: Seconds to wait for the answer to one batch, retries included.
         retries: Further attempts, at growing intervals, when the server
-            cannot be reached or says that it is unavailable: 0 to 4.
-        batch_size: Texts sent to the server at once. They are put together by
-            length; the results come in the order of the texts.
+            cannot be reached, has too much to do, or does not have the model
+            (it may be loading it): 0 to 4, within about 3 seconds.
+        batch_size: Texts sent to the server at once; one that batches as
+            exports' `batching_params.pbtxt` say takes no more than 64. They are
+            put together by length; the results come in the order of the texts.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range; of every method: the client is closed.
         ServingError: Of every method: the server cannot be reached, does not
             answer in time, has no such model, or answers with an error; or
             the model's family does not have the method.
@@ -165,22 +162,19 @@ class RestClient(_ServerClient):
             )
         chosen = "" if self.version is None else f"/versions/{self.version}"
         self._url = f"{url.rstrip('/')}/v1/models/{quote(self.model, safe='')}{chosen}"
-        self._connections = urllib3.PoolManager(
-            maxsize=16,
-            timeout=urllib3.Timeout(connect=min(self._timeout, _CONNECT_TIMEOUT), read=self._timeout),
-            retries=_Retry(
-                total=retries,
-                allowed_methods=None,  # all of them: asking a model twice changes nothing
-                status_forcelist=(502, 503),
-                backoff_factor=_FIRST_PAUSE,
-                backoff_max=_LONGEST_PAUSE,
-                respect_retry_after_header=False,
-                raise_on_status=False,
-            ),
+        self._connections = urllib3.PoolManager(maxsize=16)
+        self._retries = Retry(
+            total=retries,
+            allowed_methods=None,  # all of them: asking a model twice changes nothing
+            # A server that is loading a model does not know it yet.
+            status_forcelist=(404, 502, 503),
+            backoff_factor=_FIRST_PAUSE,
+            backoff_max=_LONGEST_PAUSE,
+            respect_retry_after_header=False,
+            raise_on_status=False,
         )
 
-    def close(self) -> None:
-        """Closes the connections to the server."""
+    def _disconnect(self) -> None:
         self._connections.clear()
 
     def _ask_signatures(self) -> Mapping[str, Signature]:
@@ -200,9 +194,10 @@ class RestClient(_ServerClient):
         return {name: _in_single_precision(values) for name, values in columns.items()}
 
     def _request(self, method: str, path: str, body: Any = None) -> Any:
-        given = {} if body is None else {"json": body}
+        deadline = time.monotonic() + self._timeout
+        limits: dict[str, Any] = {"retries": self._retries.until(deadline), "timeout": TimeLeft(deadline)}
         try:
-            response = self._connections.request(method, self._url + path, **given)
+            response = self._connections.request(method, self._url + path, json=body, **limits)
         except urllib3.exceptions.ReadTimeoutError:
             raise self._too_slow() from None
         except urllib3.exceptions.HTTPError as error:
@@ -240,12 +235,14 @@ class GrpcClient(_ServerClient):
         version: The version; None is the newest one there.
         timeout: Seconds to wait for the answer to one batch, retries included.
         retries: Further attempts, at growing intervals, when the server
-            cannot be reached or says that it is unavailable: 0 to 4.
-        batch_size: Texts sent to the server at once. They are put together by
-            length; the results come in the order of the texts.
+            cannot be reached, has too much to do, or does not have the model
+            (it may be loading it): 0 to 4, within about 3 seconds.
+        batch_size: Texts sent to the server at once; one that batches as
+            exports' `batching_params.pbtxt` say takes no more than 64. They are
+            put together by length; the results come in the order of the texts.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range; of every method: the client is closed.
         ServingError: Of every method: the server cannot be reached, does not
             answer in time, has no such model, or answers with an error; or
             the model's family does not have the method.
@@ -260,8 +257,7 @@ class GrpcClient(_ServerClient):
         self._channel = grpc.insecure_channel(self.address, options=_channel_options(retries))
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def close(self) -> None:
-        """Closes the connections to the server."""
+    def _disconnect(self) -> None:
         self._channel.close()
 
     def _ask_signatures(self) -> Mapping[str, Signature]:
@@ -314,7 +310,8 @@ def _channel_options(retries: int) -> list[tuple[str, Any]]:
         "initialBackoff": f"{_FIRST_PAUSE}s",
         "maxBackoff": f"{_LONGEST_PAUSE}s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # A server that is loading a model does not know it yet.
+        "retryableStatusCodes": ["UNAVAILABLE", "NOT_FOUND"],
     }
     methods = {"name": [{"service": "tensorflow.serving.PredictionService"}], "retryPolicy": policy}
     return [

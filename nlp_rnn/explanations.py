@@ -3,30 +3,8 @@
 import html
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
-
-class _Classification(Protocol):
-    @property
-    def labels(self) -> Sequence[str]: ...
-    @property
-    def probabilities(self) -> dict[str, float]: ...
-
-
-class _Evidence(Protocol):
-    """What `Predictor.explain` gives for a text; see `nlp_rnn.serving.Evidence`."""
-
-    @property
-    def classification(self) -> _Classification: ...
-    @property
-    def tokens(self) -> Sequence[str]: ...
-    @property
-    def attention(self) -> Sequence[float]: ...
-    @property
-    def pair_tokens(self) -> Sequence[str]: ...
-    @property
-    def pair_attention(self) -> Sequence[float]: ...
-
+from nlp_rnn.answers import Evidence
 
 _MOST_LABELS = 5
 _HEAD = """<!DOCTYPE html>
@@ -50,7 +28,7 @@ a text add up to 1.</p>
 _FOOT = "</body>\n</html>\n"
 
 
-def write_explanations(path: str | Path, evidence: Iterable[_Evidence]) -> None:
+def write_explanations(path: str | Path, evidence: Iterable[Evidence]) -> None:
     """Writes one HTML page, which needs nothing but a browser.
 
     Args:
@@ -64,7 +42,7 @@ def write_explanations(path: str | Path, evidence: Iterable[_Evidence]) -> None:
         file.write(_FOOT)
 
 
-def _section(evidence: _Evidence) -> Iterator[str]:
+def _section(evidence: Evidence) -> Iterator[str]:
     labels = ", ".join(evidence.classification.labels) or "no label"
     ranked = sorted(evidence.classification.probabilities.items(), key=lambda item: -item[1])[:_MOST_LABELS]
     probabilities = ", ".join(f"{label} {probability:.3f}" for label, probability in ranked)

@@ -20,6 +20,7 @@ _TOGETHER = 16
 
 _BATCHING = """\
 # Read by TF Serving with --enable_batching --enable_per_model_batching_parameters.
+# A larger request is refused: clients should send no more texts at once.
 max_batch_size { value: 64 }
 # A request waits no longer than this for others to come.
 batch_timeout_micros { value: 2000 }

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from nlp_rnn import parity
+
 Sample = Mapping[str, Any]
 Arguments = dict[str, Any]
 """One example's arguments by the inputs' names: a text, a list of words, or a number."""
@@ -64,7 +66,7 @@ def calls(functions: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, 
     edges = [*from_texts(EDGES), {"text": " ".join(EDGES), "text_pair": "", "tokens": list(EDGES)}]
     given: dict[str, list[Arguments]] = {}
     for name, function in functions.items():
-        specs = {spec.name: spec for spec in function.input_signature}
+        specs = parity.specs_of(function)
         rows = [arguments(specs, sample) for sample in (*samples, *edges)]
         given[name] = [batch(specs, rows), batch(specs, [])]
     return given

@@ -1,7 +1,8 @@
 """A stand-in for TF Serving: its two protocols over real sockets, its own messages, and real SavedModels behind them.
 
 What it says and how it spells it follows TF Serving's sources: the paths, the formats by row and by column, how JSON
-spells texts, bytes and float32, the errors and their status codes.
+spells texts, bytes and float32, the errors and their status codes. It puts no requests together, but refuses those that
+a server would with --enable_batching --enable_per_model_batching_parameters.
 
     python tests/serving_stub.py NAME=FOLDER ...      # prints its addresses and serves until its input ends
 """
@@ -9,6 +10,7 @@ spells texts, bytes and float32, the errors and their status codes.
 import base64
 import contextlib
 import json
+import math
 import re
 import socket
 import sys
@@ -35,6 +37,7 @@ from tensorflow_serving.apis import (
 )
 
 _PATH = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+))?(:predict|/metadata)")
+_LARGEST = re.compile(r"^max_batch_size *\{ *value: *(\d+) *\}", re.MULTILINE)
 _HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400, grpc.StatusCode.NOT_FOUND: 404, grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.INTERNAL: 500,
@@ -53,6 +56,13 @@ def invalid(message: str) -> Failure:
     return Failure(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
+def largest_request(version: Path) -> float:
+    """Returns how many examples at once a server takes that batches as the version says."""
+    file = version / "batching_params.pbtxt"
+    found = _LARGEST.search(file.read_text()) if file.exists() else None
+    return int(found[1]) if found else math.inf
+
+
 class Models:
     """SavedModels by name and version.
 
@@ -63,10 +73,12 @@ class Models:
     def __init__(self, folders: Mapping[str, Path]):
         self._loaded = {}
         self._signatures = {}
+        self._largest = {}
         for name, folder in folders.items():
             for version in folder.iterdir():
                 if version.name.isdecimal():
                     key = name, int(version.name)
+                    self._largest[key] = largest_request(version)
                     self._loaded[key] = tf.saved_model.load(str(version)).signatures
                     content = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
                     self._signatures[key] = content.meta_graphs[0].signature_def
@@ -104,6 +116,9 @@ class Models:
             raise invalid(f"input size does not match signature: {sorted(request.inputs)}")
         key, name = self.find(request.model_spec), request.model_spec.signature_name or "serving_default"
         tensors = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+        size, largest = len(next(iter(tensors.values()))), self._largest[key]
+        if size > largest:
+            raise invalid(f"Task size {size} is larger than maximum input batch size {largest}")
         try:
             answer = self._loaded[key][name](**tensors)
         except tf.errors.OpError as error:

@@ -1,8 +1,12 @@
 """Clients of TF Serving against a stand-in that speaks its protocols: `Predictor`'s answers, and errors that help."""
 
+import contextlib
 import json
+import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +19,14 @@ import tensorflow as tf
 import urllib3
 from serving_stub import Failure, Models, Stub
 
-from nlp_rnn import clients
+from nlp_rnn import clients, server_files
 from nlp_rnn.clients import GrpcClient, RestClient, ServingError
 from nlp_rnn.serving import Predictor
 
 CLIENTS = {"rest": RestClient, "grpc": GrpcClient}
-UNAVAILABLE = Failure(grpc.StatusCode.UNAVAILABLE, "still loading")
+# What a server says that has too much to do, and one that has not loaded the model yet.
+OVERLOADED = Failure(grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full")
+LOADING = Failure(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(letters)")
 
 Open = Callable[..., RestClient | GrpcClient]
 
@@ -98,20 +104,76 @@ def test_several_threads_may_share_a_client(opened: Open) -> None:
     assert found == [expected] * 12
 
 
-def test_what_is_unavailable_is_asked_again(opened: Open, stub: Stub) -> None:
+def test_what_is_overloaded_or_loads_the_model_is_asked_again(opened: Open, stub: Stub) -> None:
     client = opened(retries=2)
     expected = client.predict(["abc"])
-    stub.faults.extend([UNAVAILABLE, UNAVAILABLE])
+    stub.faults.extend([OVERLOADED, LOADING])
     assert client.predict(["abc"]) == expected
     assert stub.requests == 1 + 1 + 3
 
 
+@pytest.mark.parametrize("fault", [OVERLOADED, LOADING], ids=["overloaded", "loading"])
 @pytest.mark.parametrize("retries", [0, 1])
-def test_retries_come_to_an_end(opened: Open, stub: Stub, retries: int) -> None:
-    stub.faults.extend([UNAVAILABLE] * 3)
-    with pytest.raises(ServingError, match="still loading"):
+def test_retries_come_to_an_end(opened: Open, stub: Stub, retries: int, fault: Failure) -> None:
+    stub.faults.extend([fault] * 3)
+    with pytest.raises(ServingError, match=re.escape(fault.message)):
         opened(retries=retries).predict(["abc"])
     assert stub.requests == retries + 1
+
+
+def test_a_server_that_is_overloaded_is_not_taken_for_one_that_is_not_there(stub: Stub) -> None:
+    stub.faults.append(OVERLOADED)
+    with (
+        GrpcClient(stub.addresses["grpc"], model="letters", retries=0) as client,
+        pytest.raises(ServingError, match=r"If it runs, it has too much to do: send fewer texts at once, or later\."),
+    ):
+        client.predict(["abc"])
+
+
+@pytest.fixture
+def hangs_up() -> Iterator[str]:
+    """The address of a server that ends each connection after 0.4 seconds, without an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    time.sleep(0.4)
+                    connection.close()
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        serving.join()
+
+
+def test_the_timeout_is_for_all_attempts_together(hangs_up: str) -> None:
+    start = time.monotonic()
+    with (
+        RestClient(hangs_up, model="letters", timeout=0.6, retries=4) as client,
+        pytest.raises(ServingError, match=r"did not answer within 0\.6 seconds"),
+    ):
+        client.predict(["abc"])
+    assert time.monotonic() - start < 1.5  # five attempts would take 4.8
+
+
+def test_what_is_too_large_for_the_server_s_batches_is_refused_with_advice(
+    opened: Open, stub: Stub, folders: dict[str, Path]
+) -> None:
+    (folders["letters"] / "2" / server_files.BATCHING).write_text(server_files._BATCHING)
+    stub.models = Models({"letters": folders["letters"]})
+    assert len(opened(batch_size=64).predict(["abc"] * 65)) == 65
+    with pytest.raises(ServingError, match="Task size 65 is larger than .* size 64.* no larger a batch_size"):
+        opened(batch_size=65).predict(["abc"] * 65)
+
+
+def test_a_closed_client_says_so(opened: Open) -> None:
+    client = opened()
+    client.close()
+    with pytest.raises(ValueError, match=r"client of the model letters at localhost:\d+ is closed: make a new one"):
+        client.predict(["abc"])
 
 
 def test_what_takes_too_long_is_given_up_and_not_repeated(opened: Open, stub: Stub) -> None:
@@ -132,7 +194,7 @@ def test_a_server_that_is_gone_is_named_and_found_again_when_it_is_back(
     expected = client.predict(["abc"])
     stub.close()
     start = time.monotonic()
-    with pytest.raises(ServingError, match=rf"No model server answers at {client.address} \(.+\). Start it"):
+    with pytest.raises(ServingError, match=rf"No model server at {client.address} takes the request \(.+\). Start it"):
         client.predict(["abc"])
     assert time.monotonic() - start < 10
     again = Stub(models, grpc_port=stub.grpc_port, rest_port=stub.rest_port)
@@ -144,9 +206,9 @@ def test_a_server_that_is_gone_is_named_and_found_again_when_it_is_back(
 
 def test_an_unknown_model_or_version_is_named(opened: Open) -> None:
     with pytest.raises(ServingError, match=r"model wrong at localhost:\d+ is not there: .*Latest\(wrong\).* Give the"):
-        opened("wrong").predict(["abc"])
+        opened("wrong", retries=0).predict(["abc"])
     with pytest.raises(ServingError, match=r"letters, version 9, at .* is not there: .*Specific\(letters, 9\)"):
-        opened(version=9).predict(["abc"])
+        opened(version=9, retries=0).predict(["abc"])
 
 
 def test_the_server_s_own_message_is_passed_on(opened: Open, stub: Stub) -> None:

@@ -41,6 +41,16 @@ def policy_of(weights: str) -> keras.DTypePolicy:
     return keras.DTypePolicy(weights)
 
 
+def require_unrounded(network: keras.Model) -> None:
+    """Refuses to serve a network that rounds what it computes to fewer digits than its weights have.
+
+    Raises:
+        ValueError: It computes neither in float32 nor in what its weights are stored in.
+    """
+    if network.compute_dtype not in ("float32", network.variable_dtype):
+        raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
+
+
 def in_float32(policy: keras.DTypePolicy) -> keras.DTypePolicy:
     """Returns a policy that computes in float32, and stores as the given one does."""
     if policy.variable_dtype == "float32":

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from nlp_rnn.layers.precision import require_unrounded
 from nlp_rnn.models.classifier import Classifier, Inputs
 from nlp_rnn.reading import TextReader
 
@@ -44,8 +45,7 @@ class ClassificationModule(tf.Module):
         maximum_length: int,
     ):
         super().__init__()
-        if network.compute_dtype not in ("float32", network.variable_dtype):
-            raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
+        require_unrounded(network)
         if network.arguments["classes"] != len(labels):
             raise ValueError(f"labels must be the network's {network.arguments['classes']}, not {len(labels)}.")
         self.network = network

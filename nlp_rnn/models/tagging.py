@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from nlp_rnn.layers.precision import require_unrounded
 from nlp_rnn.models.tagger import Tagger
 from nlp_rnn.reading import WordReader
 from nlp_rnn.splitting import split_words
@@ -73,8 +74,7 @@ class TaggingModule(tf.Module):
 
     def __init__(self, *, network: Tagger, reader: WordReader, tags: Sequence[str], spans: bool, maximum_length: int):
         super().__init__()
-        if network.compute_dtype not in ("float32", network.variable_dtype):
-            raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
+        require_unrounded(network)
         if network.arguments["tags"] != len(tags):
             raise ValueError(f"tags must be the network's {network.arguments['tags']}, not {len(tags)}.")
         self.network = network

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from nlp_rnn.layers.precision import require_unrounded
 from nlp_rnn.models.translator import Encoded, Translator
 from nlp_rnn.search import Hypotheses
 from nlp_rnn.text import EOS, PAD, Tokenizer
@@ -75,8 +76,7 @@ class TranslationModule(tf.Module):
         n_best: int,
     ):
         super().__init__()
-        if network.compute_dtype not in ("float32", network.variable_dtype):
-            raise ValueError(f"network must compute in float32, not {network.compute_dtype}: load it again in float32.")
+        require_unrounded(network)
         for side, tokenizer in (("source", source_tokenizer), ("target", target_tokenizer)):
             expected = network.arguments[f"{side}_vocabulary_size"]
             if tokenizer.vocabulary_size != expected:
