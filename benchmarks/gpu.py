@@ -120,7 +120,7 @@ def corpus(family: Family, size: Size, batches: int) -> Corpus:
     words = ["".join(letters.choices(string.ascii_lowercase, k=6)) for _ in range(size.words)]
     rows = [family.example(letters.choices(words, k=size.length)) for _ in range(batches * size.batch)]
     examples = datasets.Dataset.from_list(rows)
-    return Corpus(train=examples, validation=examples.select(range(size.batch)), test=None, notes=())
+    return Corpus(train=examples, validation=examples.select(range(size.batch)), notes=())
 
 
 def prepare(name: str, size: Size, precision: str, path: str, examples: Corpus) -> Any:

@@ -2,7 +2,8 @@
 
 The only module that reads arguments, prints or exits. A script's `main` calls
 `parse`, then the library, and is itself called by `run`. Exit status: 0 done,
-2 the user's input is wrong (one line says how), 1 anything else.
+2 the user's input is wrong (one line says how), 130 interrupted, 143
+terminated, 1 anything else.
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import errno
 import io
 import json
 import logging
-import math
 import os
 import re
+import signal
 import sys
+import threading
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +25,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from nlp_rnn.config import ConfigError
-from nlp_rnn.settings import Config, flat_values, from_dict, nearest, read_table
+from nlp_rnn.settings import Config, flat_values, from_dict, nearest, plain, read_table
 
 _NOT_GIVEN = "\0"  # no command-line argument can hold a NUL
 _METAVARS = {int: "INT", float: "FLOAT", str: "STR"}
@@ -78,11 +80,13 @@ def parse_one_of(kinds: Mapping[str, type], arguments: list[str] | None = None, 
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a script's main function and turns what it raises into an exit status."""
+    """Runs a script's main function and turns what it raises, or SIGTERM, into an exit status."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s", force=True)
     logging.getLogger("nlp_rnn").setLevel(logging.INFO)
     if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the locale
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():  # others may not
+        signal.signal(signal.SIGTERM, _end)
     try:
         main()
         sys.stdout.flush()
@@ -99,9 +103,16 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2 if _is_users(error) else 1)
 
 
+def _end(*_: object) -> None:
+    """Ends the process as one that SIGTERM has ended, but cleans up before."""
+    # It may come twice, as timeout(1) sends it: what cleans up is to be let be.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def print_json(value: Any) -> None:
     """Prints one result as one line of JSON; numbers that JSON lacks become null."""
-    print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False), flush=True)
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
@@ -325,17 +336,3 @@ def _one_line(error: object) -> str:
         advice = " Free some space and run again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return f"{error.strerror}{place}.{advice}"
     return " ".join(str(error).split())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
-        return _plain(value.tolist())
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -7,26 +7,22 @@ the memory. Of a data set that is to stay a stream only the first rows are; see
 temporary one (`TMPDIR` moves it) that is removed when the process ends.
 """
 
-import atexit
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import datasets
 import pyarrow as pa
 
-from nlp_rnn import hub, readers, rows
+from nlp_rnn import hub, readers, rows, scratch
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.readers import DataError, Source
-from nlp_rnn.rows import COLUMNS, Row, RowReader, Task, UnlabelledError
+from nlp_rnn.rows import COLUMNS, Row, RowReader, Task
 from nlp_rnn.streams import Stream
 
 __all__ = ["COLUMNS", "Corpus", "DataError", "Split", "Task", "load", "load_split"]
@@ -49,20 +45,18 @@ class Corpus:
     Attributes:
         train: What the model learns from; of a stream, its first rows.
         validation: What the best checkpoint is chosen by.
-        test: What is reported, if there is such a set.
         notes: What the user should know of how this came to be.
         stream: What the model learns from, if it is read meanwhile.
     """
 
     train: datasets.Dataset
     validation: datasets.Dataset
-    test: datasets.Dataset | None
     notes: tuple[str, ...]
     stream: Stream | None = None
 
 
 def load(data: DataConfig, task: Task) -> Corpus:
-    """Loads every split of a corpus.
+    """Loads what a model is trained with and what its best checkpoint is chosen by; a test set is left alone.
 
     Without a validation set, part of train is held out: the rows whose text
     hashes low, so that the same text is never on both sides and the same rows
@@ -72,8 +66,8 @@ def load(data: DataConfig, task: Task) -> Corpus:
         DataError: A file, data set, column or row is not what it should be.
         ConfigError: The settings contradict each other.
     """
-    # Nothing is learned from a test set: no stream of one is read here.
-    sources = _open(data, task, ("train", "validation") if data.streaming and not data.test else tuple(_SPLIT_NAMES))
+    _require_used(data)
+    sources = _open(data, task, ("train", "validation"))
     notes: list[str] = []
     if "train" not in sources:
         raise ConfigError("There is nothing to train on: give --dataset or --train.")
@@ -90,18 +84,23 @@ def load(data: DataConfig, task: Task) -> Corpus:
         )
     else:
         train, validation, held_out = reading.hold_out(first_rows, notes)
-    test = None
-    if "test" in sources:
-        try:
-            test = reading.store(sources["test"], notes)
-        except UnlabelledError as error:
-            if data.test:  # the user named these files; a hub's test set may come without labels
-                raise
-            notes.append(f"The test set is not used. {error}")
     stream = _stream(data, task, sources["train"][0], held_out) if data.streaming else None
     if stream is not None:
         notes.append(f"{stream.name} is read as a stream: vocabulary and lengths are those of its first rows.")
-    return Corpus(train=train, validation=validation, test=test, notes=tuple(notes), stream=stream)
+    return Corpus(train=train, validation=validation, notes=tuple(notes), stream=stream)
+
+
+def _require_used(data: DataConfig) -> None:
+    """Refuses settings that a training would pass over.
+
+    Not where the settings are made: those of a model that was trained before must still be read.
+    """
+    if data.test:
+        raise ConfigError("test is for evaluate.py: nothing is learned from a test set. Leave --test out here.")
+    usual = DataConfig()
+    for name in ("stream_sample", "shuffle_buffer"):
+        if not data.streaming and getattr(data, name) != getattr(usual, name):
+            raise ConfigError(f"{name} is for streams: give --streaming too, or leave it out.")
 
 
 def _beginning(sources: list[Source], most: int) -> list[Source]:
@@ -228,7 +227,7 @@ class _ArrowFile(contextlib.AbstractContextManager["_ArrowFile"]):
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._path = _scratch() / f"{next(_file_numbers)}" / "data.arrow"
+        self._path = scratch.folder() / f"{next(_file_numbers)}" / "data.arrow"
         self._path.parent.mkdir()
         self._writer = pa.ipc.new_stream(str(self._path), self._schema)
         self._batch: list[Row] = []
@@ -256,15 +255,10 @@ class _ArrowFile(contextlib.AbstractContextManager["_ArrowFile"]):
 _file_numbers = itertools.count()
 
 
-@functools.cache
-def _scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="nlp_rnn-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def _open(data: DataConfig, task: Task, splits: tuple[Split, ...]) -> dict[Split, list[Source]]:
     """Opens the given splits, as far as they exist; local files go before those of a data set."""
+    if data.dataset_config is not None and data.dataset is None:
+        raise ConfigError("dataset_config is for a data set given by --dataset: leave it out.")
     files: dict[Split, tuple[str, ...]] = {split: getattr(data, split) for split in splits}
     for path in itertools.chain.from_iterable(files.values()):
         readers.check_file(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import datasets
 
 from nlp_rnn import samples
+from nlp_rnn.config import ConfigError
 from nlp_rnn.readers import DataError
 
 _EXPECTED = (
@@ -30,16 +31,25 @@ def load_dataset(name: str, config: str | None, *, revision: str | None = None, 
 
     Raises:
         DataError: It cannot be loaded; the message says why, and what to do.
+        ConfigError: `config` or `revision` is given for what has none.
     """
-    if name.startswith("sample:"):
+    embedded, local = name.startswith("sample:"), Path(name).is_dir()
+    stored = any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    for setting, given, unused in (
+        ("dataset_config", config, embedded or stored),
+        ("dataset_revision", revision, embedded or local),
+    ):
+        if given is not None and unused:
+            what = "a sample" if embedded else "a folder here"
+            raise ConfigError(f"{setting} is for data sets of the hub, but {name!r} is {what}: leave {setting} out.")
+    if embedded:
         sample = name.removeprefix("sample:")
         if sample not in samples.names():
             known = ", ".join(f"sample:{known}" for known in samples.names())
             raise DataError(f"Unknown sample {name!r}: expected one of {known}.")
         return _streamed(samples.load(sample)) if streaming else samples.load(sample)
-    stored = [Path(name) / file for file in ("dataset_dict.json", "state.json")]
     with explained(f"The data set {name!r} could not be loaded"):
-        if any(file.is_file() for file in stored):
+        if stored:
             loaded = datasets.load_from_disk(name)
             splits = loaded if isinstance(loaded, Mapping) else {"train": loaded}
             return _streamed(splits) if streaming else splits

@@ -7,7 +7,6 @@ vertical tabs and the like stay inside their sentence.
 """
 
 import csv
-import difflib
 import itertools
 import json
 import re
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from nlp_rnn.config import ConfigError
+from nlp_rnn.settings import nearest
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
 
@@ -71,12 +71,6 @@ class Source:
         return f"{self.name}, {self.unit} {number}"
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Returns a sentence that suggests the nearest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def format_of(path: str, override: str | None) -> str:
     """Returns the format a file is read as; an unknown extension is plain text.
 
@@ -87,7 +81,7 @@ def format_of(path: str, override: str | None) -> str:
         return _FORMATS.get(Path(path).suffix[1:].lower(), "txt")
     if override not in _FORMATS:
         raise DataError(
-            f"Unknown format {override!r}: expected one of {', '.join(_FORMATS)}.{near(override, _FORMATS)}"
+            f"Unknown format {override!r}: expected one of {', '.join(_FORMATS)}.{nearest(override, _FORMATS)}"
         )
     return _FORMATS[override]
 
@@ -120,7 +114,7 @@ def read(path: str, form: str, *, columns: tuple[str, ...], header: bool, tag_co
     if form == "conllu" and tag_column not in CONLLU_COLUMNS:
         raise ConfigError(
             f"tag_column must be one of {', '.join(CONLLU_COLUMNS)}, not {tag_column!r}."
-            f"{near(tag_column, CONLLU_COLUMNS)}"
+            f"{nearest(tag_column, CONLLU_COLUMNS)}"
         )
     openers: dict[str, Callable[[], Rows]] = {
         "txt": lambda: _read_text(path),

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from nlp_rnn import readers
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.readers import DataError
+from nlp_rnn.settings import nearest
 
 Task = Literal["classification", "tagging", "translation", "language_modelling"]
 
@@ -23,10 +23,6 @@ COLUMNS: dict[Task, tuple[str, ...]] = {
 Row = dict[str, Any]
 At = Callable[[], str]
 """Says where a row is, for a message."""
-
-
-class UnlabelledError(DataError):
-    """A row has no value where one is needed."""
 
 
 def columns(data: DataConfig, task: Task) -> dict[str, str]:
@@ -74,8 +70,7 @@ class RowReader:
             at: Says where the row is.
 
         Raises:
-            DataError: A column is missing, or holds something else.
-            UnlabelledError: A value is missing.
+            DataError: A column or a value is missing, or holds something else.
         """
         picked = self._pick(row, name)
         if self._task == "tagging":
@@ -105,7 +100,7 @@ class RowReader:
 
     def _text(self, column: str, value: Any, at: At) -> str:
         if value is None:
-            raise UnlabelledError(f"{at()}: no value in column {self._columns[column]!r}. Fill it or remove the row.")
+            raise DataError(f"{at()}: no value in column {self._columns[column]!r}. Fill it or remove the row.")
         if not isinstance(value, str):
             raise DataError(f"{at()}: column {self._columns[column]!r} must hold text, not {value!r:.60}.")
         return value
@@ -136,7 +131,7 @@ class RowReader:
         for standard, value in (("tokens", tokens), ("tags", tags)):
             column = self._columns[standard]
             if value is None or (isinstance(value, list) and None in value):
-                raise UnlabelledError(f"{at()}: no value in column {column!r}. Fill it or remove the row.")
+                raise DataError(f"{at()}: no value in column {column!r}. Fill it or remove the row.")
             if not isinstance(value, list):
                 raise DataError(
                     f"{at()}: column {column!r} must hold a list, not {value!r:.60}. "
@@ -168,7 +163,7 @@ def _column(row: Mapping[str, Any], column: str, name: str, flag: str) -> Any:
             mend = "If the file is not plain text, name its format with --format."
         there = ", ".join(map(repr, row))
         raise DataError(
-            f"{name}: there is no column {column!r}; there are {there}.{readers.near(column, row)} {mend}"
+            f"{name}: there is no column {column!r}; there are {there}.{nearest(column, row)} {mend}"
         ) from None
 
 
@@ -183,7 +178,7 @@ def _language(pair: Mapping[str, Any], language: str, name: str, side: str) -> A
 
 def _label(value: Any, column: str, at: At) -> str:
     if value is None or value == "":
-        raise UnlabelledError(f"{at()}: no value in column {column!r}. Fill it or remove the row.")
+        raise DataError(f"{at()}: no value in column {column!r}. Fill it or remove the row.")
     if not isinstance(value, str | int | float):
         several = " Are there several? Then set multi_label." if isinstance(value, list) else ""
         raise DataError(f"{at()}: column {column!r} must hold a name or a number, not {value!r:.60}.{several}")

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import re
 import types
 import typing
@@ -83,6 +84,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Returns " Did you mean X?" for the known name closest to this one, or ""."""
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def plain(value: Any) -> Any:
+    """Returns a value in the types of JSON: NumPy's become Python's, bytes text, and numbers that JSON lacks None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's numbers and arrays
+        return plain(value.tolist())
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _nested(kind: type) -> dict[str, type]:

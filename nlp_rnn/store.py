@@ -13,7 +13,6 @@ is still there. One process at a time writes `model/`; exports may run side by s
 
 import csv
 import json
-import math
 import os
 import zipfile
 import zlib
@@ -29,7 +28,7 @@ from nlp_rnn.config import ConfigError
 from nlp_rnn.families import FAMILIES, Family, Run, Text, family_of
 from nlp_rnn.folders import PREVIOUS, WRITING, replace_folder
 from nlp_rnn.layers.precision import policy_of
-from nlp_rnn.settings import from_dict, to_dict
+from nlp_rnn.settings import from_dict, plain, to_dict
 
 FORMAT = 1
 
@@ -256,19 +255,8 @@ def _broken(file: Path, reason: object) -> ConfigError:
 
 
 def _write_json(file: Path, value: Row) -> None:
-    content = json.dumps(_plain(value), ensure_ascii=False, indent=1, allow_nan=False)
+    content = json.dumps(plain(value), ensure_ascii=False, indent=1, allow_nan=False)
     file.write_text(content + "\n", encoding="utf-8", errors="backslashreplace")
-
-
-def _plain(value: Any) -> Any:
-    """Turns NumPy's numbers into Python's, and those that JSON lacks into None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_table(file: Path, rows: Sequence[Row]) -> None:
@@ -276,7 +264,7 @@ def _write_table(file: Path, rows: Sequence[Row]) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: plain(value) for key, value in row.items()} for row in rows)
 
 
 # Not Keras's HDF5: on a full disk that library loses errors, or takes the process down.

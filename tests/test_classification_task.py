@@ -25,7 +25,7 @@ LABELS = ["10", "9", "9", "10", "10", "b"]
 
 def corpus(labels: list, texts: list[str] = TEXTS, **columns: list[str]) -> Corpus:
     rows = datasets.Dataset.from_dict({"text": texts, **columns, "label": labels})
-    return Corpus(train=rows, validation=rows, test=None, notes=())
+    return Corpus(train=rows, validation=rows, notes=())
 
 
 def prepare(labels: list = LABELS, *, data: DataConfig | None = None, **changes: object) -> ClassificationTask:

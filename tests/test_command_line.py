@@ -2,6 +2,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -322,3 +323,28 @@ def test_a_reader_that_leaves_is_no_news() -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+TERMINATED = """
+import time
+from nlp_rnn import command_line, scratch
+
+def main():
+    print(scratch.folder(), flush=True)
+    time.sleep(60)
+
+command_line.run(main)
+"""
+
+
+def test_a_termination_is_status_143_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TERMINATED]
+    process = subprocess.Popen(
+        command, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert Path(process.stdout.readline().strip()).is_dir()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (143, "")
+    assert list(tmp_path.iterdir()) == []

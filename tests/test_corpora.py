@@ -41,11 +41,10 @@ def rows(dataset):
 
 
 def test_local_files_become_the_splits_they_were_given_as(tmp_path):
-    files = {split: parallel(tmp_path, [(split, "x")], split) for split in ("train", "validation", "test")}
+    files = {split: parallel(tmp_path, [(split, "x")], split) for split in ("train", "validation")}
     corpus = corpora.load(DataConfig(**files), "translation")
     assert rows(corpus.train) == [{"source": "train", "target": "x"}]
     assert rows(corpus.validation) == [{"source": "validation", "target": "x"}]
-    assert rows(corpus.test) == [{"source": "test", "target": "x"}]
     assert corpus.notes == ()
 
 
@@ -90,7 +89,18 @@ def test_one_split_alone(tmp_path):
     with pytest.raises(ConfigError, match="There is no validation set: give --validation FILE"):
         corpora.load_split(data, "translation", "validation")
     with pytest.raises(ConfigError, match="nothing to train on: give --dataset or --train"):
+        corpora.load(DataConfig(), "translation")
+
+
+def test_what_a_training_would_pass_over_is_refused(tmp_path):
+    data = DataConfig(train=parallel(tmp_path, PAIRS), test=("missing",))
+    with pytest.raises(ConfigError, match="test is for evaluate.py"):
         corpora.load(data, "translation")
+    for name in ("stream_sample", "shuffle_buffer"):
+        with pytest.raises(ConfigError, match=f"{name} is for streams: give --streaming too"):
+            corpora.load(DataConfig(train=data.train, **{name: 7}), "translation")
+    with pytest.raises(ConfigError, match="dataset_config is for a data set given by --dataset"):
+        corpora.load(DataConfig(train=data.train, dataset_config="x"), "translation")
 
 
 # What becomes of the rows
@@ -167,7 +177,7 @@ def test_nested_translations_work_in_either_direction(tmp_path):
             '{"txt": "a", "label": 1}',
             "classification",
             {},
-            r"no column 'text'; there are 'txt', 'label'. Did you mean 'txt'\? .*--text-column",
+            r"no column 'text'; there are 'txt', 'label'. Did you mean txt\? .*--text-column",
         ),
         ('{"text": "a"}', "classification", {"label_column": "tone"}, r"no column 'tone'; there are 'text'"),
         ('{"text": "a", "label": null}', "classification", {}, r"a\.jsonl, line 2: no value in column 'label'"),
@@ -179,7 +189,7 @@ def test_nested_translations_work_in_either_direction(tmp_path):
             '{"text": "a", "pair": "b", "label": 1}',
             "classification",
             {"text_pair_column": "pairs"},
-            r"no column 'pairs'; there are 'text', 'pair', 'label'. Did you mean 'pair'\? .*--text-pair-column",
+            r"no column 'pairs'; there are 'text', 'pair', 'label'. Did you mean pair\? .*--text-pair-column",
         ),
         (
             '{"tokens": ["a"], "tags": []}',
@@ -288,21 +298,19 @@ def test_a_stored_data_set_is_read_for_every_task(tmp_path):
     corpus = corpora.load(data, "classification")
     assert rows(corpus.train) == [{"text": "a", "label": "good"}]
     assert rows(corpus.validation) == [{"text": "b", "label": "bad"}]
-    assert corpus.test is None
-    assert corpus.notes == (
-        f"The test set is not used. {data.dataset} (test), row 1: no value in column 'label'. "
-        "Fill it or remove the row.",
-    )
-    assert rows(corpora.load(data, "tagging").test) == [{"tokens": ["c", "!"], "tags": ["B-PER", "O"]}]
-    assert rows(corpora.load(data, "translation").test) == [{"source": "c", "target": "C"}]
+    assert corpus.notes == ()
+    with pytest.raises(DataError, match=r"set \(test\), row 1: no value in column 'label'. Fill it or remove the row"):
+        corpora.load_split(data, "classification")
+    assert rows(corpora.load_split(data, "tagging")[0]) == [{"tokens": ["c", "!"], "tags": ["B-PER", "O"]}]
+    assert rows(corpora.load_split(data, "translation")[0]) == [{"source": "c", "target": "C"}]
     assert rows(corpora.load(data, "language_modelling").train) == [{"text": "a"}]
 
 
 def test_local_files_go_before_a_data_sets_own_splits(tmp_path):
-    folder = stored(tmp_path / "set", train=[("a", 1)], validation=[("b", 0)], test=[("c", 1)])
+    folder = stored(tmp_path / "set", train=[("a", 1)], validation=[("b", 0)])
     path = written(tmp_path, "a.csv", "text,label\nd,good\n")
     corpus = corpora.load(DataConfig(dataset=folder, validation=(path,)), "classification")
-    assert (corpus.train["text"], corpus.validation["text"], corpus.test["text"]) == (["a"], ["d"], ["c"])
+    assert (corpus.train["text"], corpus.validation["text"]) == (["a"], ["d"])
 
 
 def test_a_stored_single_data_set_is_the_training_set(tmp_path):
@@ -324,6 +332,20 @@ def test_a_folder_of_data_files_is_a_data_set(tmp_path, monkeypatch):
     assert rows(corpus.train) == [{"text": "train", "label": "1"}]
 
 
+@pytest.mark.parametrize("setting", ["dataset_config", "dataset_revision"])
+def test_what_only_the_hub_has_is_refused_elsewhere(tmp_path, setting):
+    folder = stored(tmp_path / "set", train=[("a", 1), ("b", 0)])
+    for name, what in (("sample:sentiment", "a sample"), (folder, "a folder here")):
+        with pytest.raises(ConfigError, match=f"{setting} is for data sets of the hub, but '{name}' is {what}: leave"):
+            corpora.load(DataConfig(dataset=name, **{setting: "v1"}), "classification")
+
+
+def test_a_folder_of_data_files_has_no_revisions(tmp_path):
+    written(tmp_path, "train.csv", "text,label\na,1\nb,2\n")
+    with pytest.raises(ConfigError, match="dataset_revision is for data sets of the hub"):
+        corpora.load(DataConfig(dataset=str(tmp_path), dataset_revision="v1"), "classification")
+
+
 @pytest.mark.parametrize("name", ["./no/such/data/set", "sample:poetry"])
 def test_a_data_set_that_cannot_be_loaded_is_one_clear_line(name):
     with pytest.raises(
@@ -335,7 +357,7 @@ def test_a_data_set_that_cannot_be_loaded_is_one_clear_line(name):
 
 def test_the_sample_needs_nothing_else():
     corpus = corpora.load(DataConfig(dataset="sample:translation"), "translation")
-    assert (len(corpus.train), len(corpus.validation), len(corpus.test)) == (4000, 200, 200)
+    assert (len(corpus.train), len(corpus.validation)) == (4000, 200)
     assert corpus.train[0] == {
         "source": "In the evening they look for the children.",
         "target": "Am Abend suchen sie die Kinder.",

@@ -18,7 +18,7 @@ def task(labels: list[Any], **data: Any) -> ClassificationTask:
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": labels})
     sizes = ClassifierConfig(embedding_size=4, encoder_size=4, attention_size=4, ngrams=0, character_ngrams=0)
     run = ClassifierRun(output="unused", data=DataConfig(**data), model=sizes)
-    return ClassificationTask.prepare(run, Corpus(train=rows, validation=rows, test=None, notes=()), "portable")
+    return ClassificationTask.prepare(run, Corpus(train=rows, validation=rows, notes=()), "portable")
 
 
 def test_mistakes_of_labels_are_those_off_the_matrix_s_diagonal() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.readers import DataError
-from nlp_rnn.rows import COLUMNS, RowReader, Task, UnlabelledError, columns, schema
+from nlp_rnn.rows import COLUMNS, RowReader, Task, columns, schema
 
 PAIRS = {"text_pair_column": "second"}
 NAN, INFINITE = float("nan"), float("inf")
@@ -52,7 +52,7 @@ def test_other_columns_are_left_out() -> None:
 def test_pairs_of_texts() -> None:
     row = {"text": "a", "second": " b ", "label": "yes"}
     assert read(row, **PAIRS) == {"text": "a", "text_pair": " b ", "label": "yes"}
-    with pytest.raises(UnlabelledError, match="file, row 7: no value in column 'second'"):
+    with pytest.raises(DataError, match="file, row 7: no value in column 'second'"):
         read({**row, "second": None}, **PAIRS)
     with pytest.raises(DataError, match="there is no column 'second'; there are 'text', 'label'.*--text-pair-column"):
         read({"text": "a", "label": 1}, **PAIRS)
@@ -97,8 +97,7 @@ def test_broken_numbers_are_no_classes(value: float, multi_label: bool) -> None:
     [(None, False), ("", False), (NAN, False), (None, True), (NAN, True), ([None], True), (["a", ""], True)],
 )
 def test_a_missing_label_is_told_from_a_wrong_one(value: Any, multi_label: bool) -> None:
-    """A hub's test set may come without labels, and is then passed over."""
-    with pytest.raises(UnlabelledError, match="file, row 7: no value in column 'label'. Fill it or remove the row"):
+    with pytest.raises(DataError, match="file, row 7: no value in column 'label'. Fill it or remove the row"):
         label(value, multi_label=multi_label)
 
 

@@ -137,17 +137,13 @@ def test_where_chance_holds_nothing_out_the_lowest_text_is_never_trained_on(tmp_
     assert held_out not in trained_on
 
 
-def test_local_files_stand_beside_a_stream_and_its_test_split_is_left_alone(tmp_path: Path) -> None:
+def test_local_files_stand_beside_a_stream(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
-    name = folder_of(tmp_path / "set", train=5, validation=5, test=5)
+    name = folder_of(tmp_path / "set", train=5, validation=5)
     own = tmp_path / "own.csv"
     own.write_text("text,label\nmine,x1\n")
     corpus = corpora.load(DataConfig(dataset=name, streaming=True, validation=(str(own),)), "classification")
     assert corpus.validation["text"] == ["mine"]
-    assert corpus.test is None
-    with_test = corpora.load(DataConfig(dataset=name, streaming=True, test=(str(own),)), "classification")
-    assert with_test.test is not None
-    assert with_test.test["text"] == ["mine"]
 
 
 def test_a_test_split_is_streamed_whole(tmp_path: Path) -> None:

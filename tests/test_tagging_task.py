@@ -30,7 +30,7 @@ SENTENCES = [
 def corpus(sentences: list[tuple[list[str], list[str]]] = SENTENCES) -> Corpus:
     tokens, tags = zip(*sentences, strict=True)
     rows = datasets.Dataset.from_dict({"tokens": list(tokens), "tags": list(tags)})
-    return Corpus(train=rows, validation=rows, test=None, notes=())
+    return Corpus(train=rows, validation=rows, notes=())
 
 
 def prepare(words: WordsConfig | None = None, sentences: object = SENTENCES, **model: object) -> TaggingTask:

@@ -50,7 +50,7 @@ def a_translator() -> StoredModel:
 
 def corpus(columns: dict[str, list]) -> Corpus:
     rows = datasets.Dataset.from_dict(columns)
-    return Corpus(train=rows, validation=rows, test=None, notes=())
+    return Corpus(train=rows, validation=rows, notes=())
 
 
 LABELLED = corpus({"text": ["good", "bad"], "label": ["a", "b"]})
