@@ -37,7 +37,7 @@ class DataConfig:
             into batches at once; twice as many are in memory.
         train: Local training files; two text files are parallel text.
         validation: Local validation files. Without any, part of train is held out.
-        test: Local test files.
+        test: Local test files; evaluations read them, trainings do not.
         format: Read local files as this format, whatever their extension.
         text_column: Column holding the text.
         text_pair_column: Column holding a second text, if examples are pairs of texts.
@@ -140,14 +140,6 @@ class BatchConfig:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         require(self.longest_example >= 1, "longest_example", self.longest_example, "at least 1")
         require(self.bucket_width >= 1, "bucket_width", self.bucket_width, "at least 1")
-        if self.batch_tokens is not None:
-            longest = self.longest_example + 2
-            require(
-                self.batch_tokens >= longest,
-                "batch_tokens",
-                self.batch_tokens,
-                f"at least longest_example plus two ({longest}), so that every example fits",
-            )
 
 
 EPOCH_STEPS = 1000
@@ -230,11 +222,3 @@ class TrainingConfig:
         require(self.patience >= 1, "patience", self.patience, "at least 1")
         require(self.worker_timeout > 0, "worker_timeout", self.worker_timeout, "above 0")
         require(self.average_checkpoints >= 1, "average_checkpoints", self.average_checkpoints, "at least 1")
-
-
-def require_stream_for_epoch_steps(data: DataConfig, training: TrainingConfig) -> None:
-    """Raises a ConfigError if the length of an epoch is given where the training data have one of their own."""
-    if training.epoch_steps is not None and not data.streaming:
-        raise ConfigError(
-            "epoch_steps is for streams, which have no length of their own: give --streaming too, or leave it out."
-        )

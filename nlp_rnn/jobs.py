@@ -5,15 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nlp_rnn.config import (
-    BatchConfig,
-    ConfigError,
-    DataConfig,
-    TextConfig,
-    TrainingConfig,
-    require,
-    require_stream_for_epoch_steps,
-)
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, require
 from nlp_rnn.model_config import (
     ClassifierConfig,
     ClassifierTrainingConfig,
@@ -56,9 +48,7 @@ class TranslatorRun:
     samples: bool = True
 
     def __post_init__(self) -> None:
-        require(bool(self.output), "output", self.output, "the path of a model directory")
-        require_stream_for_epoch_steps(self.data, self.training)
-        _require_divisible(self.data, self.training)
+        _check(self, longest="longest_example", tokens=self.batching.longest_example)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +78,7 @@ class TaggerRun:
     samples: bool = True
 
     def __post_init__(self) -> None:
-        require(bool(self.output), "output", self.output, "the path of a model directory")
-        require_stream_for_epoch_steps(self.data, self.training)
-        _require_divisible(self.data, self.training)
+        _check(self, longest="longest_example", tokens=self.batching.longest_example)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +109,8 @@ class ClassifierRun:
     samples: bool = True
 
     def __post_init__(self) -> None:
-        require(bool(self.output), "output", self.output, "the path of a model directory")
-        require_stream_for_epoch_steps(self.data, self.training)
-        _require_divisible(self.data, self.training)
+        # Texts are cut there, and `longest_example` leaves none of them out.
+        _check(self, longest="maximum_length", tokens=self.reading.maximum_length)
         if self.reading.subword_sampling and (self.training.deterministic or self.training.resume):
             raise ConfigError(
                 "subword_sampling has no seed: neither deterministic nor resume can keep its word with it."
@@ -132,12 +119,33 @@ class ClassifierRun:
             raise ConfigError("class_weights are for examples with one label: leave them out with multi_label.")
 
 
-def _require_divisible(data: DataConfig, training: TrainingConfig) -> None:
+def _check(run: TranslatorRun | TaggerRun | ClassifierRun, *, longest: str, tokens: int) -> None:
+    """Raises a ConfigError unless settings of different groups agree, whatever the family.
+
+    Args:
+        run: The settings.
+        longest: The name of the setting that bounds the examples' lengths.
+        tokens: Its value.
+    """
+    data, training, batch_tokens = run.data, run.training, run.batching.batch_tokens
+    require(bool(run.output), "output", run.output, "the path of a model directory")
+    require(
+        batch_tokens is None or batch_tokens >= tokens + 2,
+        "batch_tokens",
+        batch_tokens,
+        f"at least {longest} plus two ({tokens + 2}), so that every example fits",
+    )
+    if training.epoch_steps is not None and not data.streaming:
+        raise ConfigError(
+            "epoch_steps is for streams, which have no length of their own: give --streaming too, or leave it out."
+        )
     if data.streaming and training.strategy != "single":
         raise ConfigError(
             f"strategy {training.strategy} divides batches that are planned from all of the data: it cannot be had "
             "with streaming. Leave one of them out."
         )
+    if run.init_from is None and (training.layer_decay != 1 or training.thaw_epochs):
+        raise ConfigError("layer_decay and thaw_epochs are for what init_from takes over: leave them out.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """One step of training: gradients of a batch, or of several, their norm, and what Adam makes of them."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +10,8 @@ import tensorflow as tf
 from nlp_rnn.config import TrainingConfig
 from nlp_rnn.distribution import Compute, Sums
 from nlp_rnn.schedules import OneCycle, ReduceOnPlateau, WarmUpThenDecay
+
+_log = logging.getLogger(__name__)
 
 Batch = Mapping[str, tf.Tensor]
 
@@ -38,6 +41,14 @@ def build_schedule(settings: TrainingConfig, total_steps: int) -> keras.optimize
     """Returns the course of the learning rate."""
     if settings.schedule == "one_cycle":
         return OneCycle(peak=settings.learning_rate, total_steps=total_steps)
+    if total_steps < settings.warmup_steps:
+        # Told, not shortened: trainers elsewhere take the number as it is given too, and figures stay comparable.
+        _log.warning(
+            "All epochs together have %d steps, fewer than the %d of warmup_steps: the learning rate only rises to "
+            "%.3g, not to %.3g. Lower warmup_steps (--warmup-steps), or train for more epochs.",
+            total_steps, settings.warmup_steps,
+            settings.learning_rate * total_steps / settings.warmup_steps, settings.learning_rate,
+        )  # fmt: skip
     if settings.schedule == "reduce_on_plateau":
         return ReduceOnPlateau(
             peak=settings.learning_rate,

@@ -217,7 +217,8 @@ class _Loop:
         if isinstance(self._schedule, ReduceOnPlateau) and self._schedule.after_epoch(better=better):
             rate = settings.learning_rate * settings.plateau_factor**self._schedule.reductions
             _log.info("No better %s: the learning rate is reduced to %.3g.", self._training.monitor, rate)
-        self._last = [*self._last, self._network.get_weights()][-settings.average_checkpoints :]
+        if settings.average_checkpoints > 1:
+            self._last = [*self._last, self._network.get_weights()][-settings.average_checkpoints :]
         progress.epoch, progress.sums = progress.epoch + 1, _Sums()
         progress.stopped = self._devices.from_chief(lambda: self._network.stop_training)
         if progress.epochs_since >= settings.patience:
@@ -260,8 +261,6 @@ class _Loop:
         settings = self._settings
         if settings.layer_decay == 1 and not settings.thaw_epochs:
             return None
-        if not self._training.depths:
-            raise ConfigError("layer_decay and thaw_epochs are for what init_from takes over: leave them out.")
         steps = settings.thaw_epochs * self._steps_per_epoch
         return thawing(self._training.depths, decay=settings.layer_decay, steps=steps)
 
@@ -298,6 +297,8 @@ class _Loop:
             numbers = sorted(rows.numpy().tolist())
             more = f" and {len(numbers) - _ROWS_SHOWN} more" if len(numbers) > _ROWS_SHOWN else ""
             where += f", rows {', '.join(map(str, numbers[:_ROWS_SHOWN]))}{more} of the training set, counted from 0"
+            if self._training.stream is None:  # whose rows are counted before any are left out
+                where += " without those that were left out or held out"
         saved = self._checkpoints.newest if self._checkpoints else None
         return (
             f"{what} in epoch {self._progress.epoch + 1}, step {self._steps_done(batch)} ({where}). "

@@ -27,7 +27,6 @@ from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, Tra
         (BatchConfig, {"batch_size": 0}, "batch_size must be at least 1"),
         (BatchConfig, {"longest_example": 0}, "longest_example must be at least 1"),
         (BatchConfig, {"bucket_width": 0}, "bucket_width must be at least 1"),
-        (BatchConfig, {"batch_tokens": 101}, r"batch_tokens must be at least longest_example plus two \(102\)"),
         (TrainingConfig, {"epochs": 0}, "epochs must be at least 1"),
         (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be above 0"),
         (TrainingConfig, {"warmup_steps": -1}, "warmup_steps must be at least 0"),
@@ -45,10 +44,6 @@ from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, Tra
 def test_values_out_of_range_are_refused(kind: type, values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         kind(**values)
-
-
-def test_the_smallest_batch_that_holds_every_example_is_allowed() -> None:
-    assert BatchConfig(longest_example=100, batch_tokens=102).batch_tokens == 102
 
 
 def test_configurations_are_frozen() -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from nlp_rnn.config import ConfigError, DataConfig
+from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
 from nlp_rnn.jobs import ClassifierRun, EvaluateRun, ExportRun, PredictRun, TaggerRun, TranslatorRun
 from nlp_rnn.model_config import ClassifierConfig, ClassifierTrainingConfig, ReadingConfig, SearchConfig, WordsConfig
 
@@ -123,3 +123,27 @@ def test_a_stream_is_not_divided_over_devices(kind: type) -> None:
     with pytest.raises(ConfigError, match="strategy mirrored .* cannot be had with streaming"):
         kind(output="o", data=DataConfig(dataset="x", streaming=True), training=divided)
     kind(output="o", data=DataConfig(dataset="x", streaming=True), training=training)
+
+
+@pytest.mark.parametrize("kind", [TranslatorRun, TaggerRun])
+def test_a_batch_has_room_for_the_longest_example(kind: type) -> None:
+    with pytest.raises(ConfigError, match=r"batch_tokens must be at least longest_example plus two \(102\), so that"):
+        kind(output="o", batching=BatchConfig(batch_tokens=101))
+    kind(output="o", batching=BatchConfig(batch_tokens=102))
+
+
+def test_a_batch_of_a_classifier_has_room_for_what_is_read_of_a_text() -> None:
+    """Whatever `longest_example` is, of which classifiers take no notice."""
+    reading = ReadingConfig(maximum_length=40)
+    with pytest.raises(ConfigError, match=r"batch_tokens must be at least maximum_length plus two \(42\), so that"):
+        ClassifierRun(output="o", reading=reading, batching=BatchConfig(batch_tokens=41))
+    ClassifierRun(output="o", reading=reading, batching=BatchConfig(batch_tokens=42))
+
+
+@pytest.mark.parametrize("kind", [TranslatorRun, TaggerRun, ClassifierRun])
+@pytest.mark.parametrize("changes", [{"layer_decay": 0.5}, {"thaw_epochs": 1}])
+def test_what_is_not_taken_over_does_not_learn_later_or_more_slowly(kind: type, changes: dict) -> None:
+    training = dataclasses.replace(kind(output="o").training, **changes)
+    with pytest.raises(ConfigError, match="layer_decay and thaw_epochs are for what init_from takes over"):
+        kind(output="o", training=training)
+    kind(output="o", training=training, init_from="m")

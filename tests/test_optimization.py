@@ -65,3 +65,16 @@ def test_what_is_frozen_stays_and_the_rest_moves_by_its_share() -> None:
     np.testing.assert_array_equal(part[0], start[0])
     np.testing.assert_allclose(part[1] - start[1], (whole[1] - start[1]) / 2, rtol=1e-3)
     assert np.abs(whole[0] - start[0]).max() > 0.005
+
+
+@pytest.mark.parametrize(("schedule", "told"), [("cosine", True), ("reduce_on_plateau", True), ("one_cycle", False)])
+def test_a_warm_up_that_outlasts_the_training_is_told(
+    schedule: Any, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = TrainingConfig(warmup_steps=6, learning_rate=0.1, schedule=schedule)
+    build_schedule(settings, total_steps=6)
+    assert caplog.text == ""
+    rising = build_schedule(settings, total_steps=3)
+    expected = "have 3 steps, fewer than the 6 of warmup_steps: the learning rate only rises to 0.05, not to 0.1."
+    assert (expected in caplog.text) == told
+    assert not told or float(rising(2)) == pytest.approx(0.05)

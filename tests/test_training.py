@@ -252,6 +252,15 @@ def test_the_mean_of_the_last_epochs_is_taken_if_it_is_better(averaged: float, t
     assert len(history) == 3
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_weights_of_past_epochs_are_kept_for_their_mean_alone(count: int, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(folder=tmp_path)
+    train(a_training(regression()), settings(epochs=3, average_checkpoints=count), checkpoints=checkpoints)
+    snapshot = checkpoints.read()
+    assert snapshot is not None
+    assert [name for name in snapshot.arrays if name.startswith("last")] == ["last 0", "last 1"][: 2 * (count - 1)]
+
+
 def test_callbacks_see_what_those_of_fit_see() -> None:
     network, recorder = regression(), Recorder()
     history = train(a_training(network), settings(epochs=2), callbacks=[recorder])
@@ -319,9 +328,10 @@ def test_the_rows_that_ended_a_training_and_the_last_checkpoint_are_named(tmp_pa
             settings(checkpoint_steps=2),
             checkpoints=checkpoints,
         )
-    assert "step 4 (batch 4 of 4, rows 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 and 2 more of the training set" in str(
-        raised.value
-    )
+    assert (
+        "step 4 (batch 4 of 4, rows 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 and 2 more of the training set, counted from 0 "
+        "without those that were left out or held out)"
+    ) in str(raised.value)
     # The one of step 4 would have held weights that are no numbers.
     assert f"The last good checkpoint is {tmp_path / '1'}." in str(raised.value)
     assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
