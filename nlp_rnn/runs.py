@@ -103,7 +103,6 @@ def _learn(
 ) -> tuple[Task, list[dict[str, float]]]:
     """Prepares a task and trains its network, from the newest checkpoint on with `resume`."""
     snapshot = _snapshot(checkpoints) if resume else None
-    _fix_randomness(run.training)
     task = prepare(run, load_corpus(run))
     checkpoints.data = _fingerprints(task)
     if snapshot is not None:
@@ -115,11 +114,8 @@ def _learn(
     watchers = list(callbacks)
     if run.training.tensorboard and devices.is_chief:
         watchers.append(EventFile(Path(run.output) / store.LOGS))
-    made = task.set_up()
-    if run.init_from:
-        made = dataclasses.replace(made, depths=transfer.depths(task.network))
     history = training.train(
-        made, run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot, devices=devices
+        set_up(task), run.training, callbacks=watchers, checkpoints=checkpoints, snapshot=snapshot, devices=devices
     )
     return task, history
 
@@ -204,13 +200,24 @@ def load_corpus(run: Run) -> corpora.Corpus:
 
 
 def prepare(run: Run, corpus: corpora.Corpus) -> Task:
-    """Learns the vocabularies and builds a new network, ready to be trained on this machine."""
+    """Learns the vocabularies and builds a new network, ready to be trained on this machine; the seed decides how."""
+    _fix_randomness(run.training)
     if hardware.training_path() == "portable":
         hardware.keep_freed_memory()
-    run = _resolved(run)
-    base = transfer.foundation(store.load(run.init_from)) if run.init_from else None
+    run, base = _resolved(run), foundation(run)
     if isinstance(run, TranslatorRun):
         return TranslationTask.prepare(run, corpus, hardware.training_path(), base)
     if isinstance(run, TaggerRun):
         return TaggingTask.prepare(run, corpus, hardware.training_path(), base)
     return ClassificationTask.prepare(run, corpus, hardware.training_path(), base)
+
+
+def set_up(task: Task) -> training.Training:
+    """Returns what the train loop needs of a task; the training set is measured here."""
+    made = task.set_up()
+    return dataclasses.replace(made, depths=transfer.depths(task.network)) if task.run.init_from else made
+
+
+def foundation(run: Run) -> transfer.Foundation | None:
+    """Returns what a run's model begins with, if with anything."""
+    return transfer.foundation(store.load(run.init_from)) if run.init_from else None

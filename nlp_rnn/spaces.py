@@ -1,6 +1,7 @@
 """A space of settings to search: which fields vary, and over what."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from nlp_rnn.settings import flat_values, from_dict, nearest, read_table, to_dic
 _RANGE = ("low", "high", "log", "step")
 # These say what is measured, on which examples, or where the results go: trials that differ in them do not compare.
 _FIXED = {"output", "samples", "monitor", "seed", "init_from", *(item.name for item in dataclasses.fields(DataConfig))}
+# A trial takes no notice of these: it is trained from its beginning to its end, on one device, and leaves nothing.
+UNUSED = ("checkpoint_steps", "resume", "tensorboard", "strategy", "worker_timeout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,16 @@ class Choices:
 
     def suggest(self, trial: Any, name: str) -> Any:
         """Asks an Optuna trial for a value."""
-        return trial.suggest_categorical(name, self.values)
+        return self.chosen(trial.suggest_categorical(name, tuple(map(_offered, self.values))))
+
+    def chosen(self, kept: Any) -> Any:
+        """Returns the value that a trial's parameter stands for."""
+        return next(value for value in self.values if _offered(value) == kept)
+
+
+def _offered(value: Any) -> Any:
+    """Returns a choice as Optuna can keep it: a list as JSON text."""
+    return json.dumps(value) if isinstance(value, tuple) else value
 
 
 Space = dict[str, Range | Choices]
@@ -73,11 +85,21 @@ def read_space(path: str, run: Run) -> Space:
                 f"{path}: {name} cannot be searched over, since trials that differ in it do not compare. "
                 "Leave it out, and give it with --config or as a flag."
             )
+        if name in UNUSED:
+            raise ConfigError(f"{path}: {name} makes no difference to a trial. Leave it out.")
         try:
             space[name] = _dimension(name, described, run)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
     return space
+
+
+def chosen(space: Space, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings that a trial's parameters stand for."""
+    return {
+        name: dimension.chosen(parameters[name]) if isinstance(dimension, Choices) else parameters[name]
+        for name, dimension in space.items()
+    }
 
 
 def with_values(run: Run, values: Mapping[str, Any]) -> Run:

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -23,9 +24,9 @@ from nlp_rnn import plots, runs, training
 from nlp_rnn.config import ConfigError
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import Run
-from nlp_rnn.jobs import TuneConfig, TuneRun
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun, TuneConfig, TuneRun
 from nlp_rnn.settings import flat_values, to_dict
-from nlp_rnn.spaces import Space, read_space, with_values
+from nlp_rnn.spaces import UNUSED, Choices, Space, chosen, read_space, with_values
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +75,12 @@ def tune(run: TuneRun, *, callbacks: Callable[[], Sequence[keras.callbacks.Callb
     optuna, settings, base = _optuna(), run.tuning, _without_tuning(run)
     if base.training.strategy != "single":
         raise ConfigError(f"A search trains on one device: leave out strategy {base.training.strategy}.")
+    if base.training.resume:
+        raise ConfigError("A search goes on by itself when it is run again, with whole trials: leave out resume.")
     folder = Path(run.output)
     space = read_space(settings.space, base)
-    _prepare_folder(folder)
+    _require_free(base, space)
+    _prepare_folder(folder, settings.storage)
     study = _open_study(optuna, base, settings, space, folder)
     todo = settings.trials - len(_finished(study))
     if todo > 0:
@@ -87,14 +91,14 @@ def tune(run: TuneRun, *, callbacks: Callable[[], Sequence[keras.callbacks.Callb
             objective,
             n_trials=todo,
             catch=(ConfigError, training.DivergenceError),
-            callbacks=[lambda study, trial: _after(study, trial, base, folder)],
+            callbacks=[lambda study, trial: _after(study, trial, base, space, folder)],
         )
     if not _completed(study):
         raise ConfigError(
             f"No trial of {settings.trials} was completed: their settings are impossible or their losses became "
             "infinite, as was logged. Narrow the space."
         )
-    _write_best(study, base, folder)
+    _write_best(study, base, space, folder)
     _write_trials(study, folder)
     _draw(optuna, study, folder)
     states = [trial.state.name.lower() for trial in _finished(study)]
@@ -102,7 +106,7 @@ def tune(run: TuneRun, *, callbacks: Callable[[], Sequence[keras.callbacks.Callb
         config=folder / _BEST,
         value=study.best_value,
         monitor=study.best_trial.user_attrs[_MONITOR],
-        settings=dict(study.best_params),
+        settings=chosen(space, study.best_params),
         trials={state: states.count(state) for state in sorted(set(states))},
     )
 
@@ -123,17 +127,46 @@ def _without_tuning(run: TuneRun) -> Run:
     return kind(**{item.name: getattr(run, item.name) for item in fields(kind)})
 
 
-def _prepare_folder(folder: Path) -> None:
+def _require_free(base: Run, space: Space) -> None:
+    """Refuses to search over what the model to begin with decides."""
+    start = runs.foundation(base)
+    if start is None:
+        return
+    kinds: dict[type, Any] = {
+        TranslatorRun: start.for_translator,
+        TaggerRun: start.for_tagger,
+        ClassifierRun: start.for_classifier,
+    }
+    for name, dimension in space.items():
+        values = dimension.values if isinstance(dimension, Choices) else (dimension.low, dimension.high)
+        begun = [kinds[type(base)](with_values(base, {name: value}))[0] for value in values]
+        found = [flat_values(type(base), to_dict(run))[name] for run in begun]
+        if found != list(values):
+            raise ConfigError(
+                f"{name} cannot be searched over with init_from: it is {found[0]!r}, as {base.init_from} has it. "
+                "Leave one of them out."
+            )
+
+
+def _prepare_folder(folder: Path, storage: str | None) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output {folder} is a file; give a folder for the results.")
-    known = {_BEST, _TRIALS, _STUDY, f"{_STUDY}-journal", _MODEL, _HISTORY, _IMPORTANCES}
-    strange = sorted({entry.name for entry in folder.iterdir()} - known) if folder.exists() else []
+    known = (_BEST, f".{_BEST}", _TRIALS, _MODEL, _HISTORY, _IMPORTANCES, *_storage_files(folder, storage))
+    strange = sorted({entry.name for entry in folder.iterdir()} - {*known}) if folder.exists() else []
     if strange:
         raise ConfigError(
             f"output {folder} holds something else ({', '.join(strange[:3])}); give a new or empty folder, or that of "
             "an earlier search."
         )
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def _storage_files(folder: Path, storage: str | None) -> tuple[str, ...]:
+    """Returns the names that trials may be kept under in the folder of the results."""
+    found = re.match(r"sqlite[^:]*:///([^?]+)", storage or "")
+    paths = (folder / _STUDY, *([Path(found[1])] if found else []))
+    inside = [path.name for path in paths if path.resolve().parent == folder.resolve()]
+    return (*inside, *(f"{name}-journal" for name in inside))
 
 
 # ---- Trials
@@ -193,13 +226,16 @@ def _objective(
         run = with_values(base, {name: dimension.suggest(trial, name) for name, dimension in space.items()})
         keras.backend.clear_session()
         gc.collect()
-        keras.utils.set_random_seed(run.training.seed)
         task = runs.prepare(run, corpus)
-        made = task.set_up()
+        made = runs.set_up(task)
         trial.set_user_attr(_MONITOR, made.monitor)
         watchers = [*callbacks(), _reporter(optuna, trial, made.monitor)]
         history = training.train(made, task.run.training, callbacks=watchers)
-        values = [row[made.monitor] for row in history if math.isfinite(row[made.monitor])]
+        figures = [row[made.monitor] for row in history]
+        if task.run.training.average_checkpoints > 1:
+            # What is left may be a mean of epochs, which is no row of the history.
+            figures.append(made.validate()[made.monitor])
+        values = [figure for figure in figures if math.isfinite(figure)]
         if not values:
             raise optuna.TrialPruned
         return max(values) if made.higher_is_better else min(values)
@@ -230,20 +266,22 @@ def _completed(study: Any) -> list[Any]:
 # ---- Results
 
 
-def _after(study: Any, trial: Any, base: Run, folder: Path) -> None:
+def _after(study: Any, trial: Any, base: Run, space: Space, folder: Path) -> None:
     """Tells of a trial, and keeps the best settings so far, should the search be stopped."""
     outcome = {"COMPLETE": f"{trial.value:.4g}" if trial.value is not None else "", "PRUNED": "given up"}
     settings = ", ".join(f"{name} {value}" for name, value in trial.params.items())
     _log.info("Trial %d: %s, with %s.", trial.number + 1, outcome.get(trial.state.name, "failed"), settings)
     if _completed(study):
-        _write_best(study, base, folder)
+        _write_best(study, base, space, folder)
 
 
-def _write_best(study: Any, base: Run, folder: Path) -> None:
+def _write_best(study: Any, base: Run, space: Space, folder: Path) -> None:
     best = study.best_trial
-    run = with_values(base, {**best.params, "output": str(folder / _MODEL)})
+    run = with_values(base, {**chosen(space, best.params), "output": str(folder / _MODEL)})
     # JSON turns tuples into lists, which YAML can be read into again.
     values = json.loads(json.dumps(to_dict(run)))
+    for name in UNUSED:
+        del values["training"][name]
     heading = f"# Trial {best.number + 1} of {len(_finished(study))}: {best.user_attrs[_MONITOR]} {best.value:.6g}\n"
     content = heading + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     temporary = folder / f".{_BEST}"

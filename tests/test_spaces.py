@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from nlp_rnn.config import ConfigError
-from nlp_rnn.jobs import TaggerRun
-from nlp_rnn.spaces import Choices, Range, Space, read_space, with_values
+from nlp_rnn.jobs import ClassifierRun, TaggerRun
+from nlp_rnn.spaces import Choices, Range, Space, chosen, read_space, with_values
 
 RUN = TaggerRun(output="o")
 
@@ -43,7 +43,23 @@ def test_integers_and_real_numbers_are_asked_for_as_such() -> None:
     assert whole == ("suggest_int", "a", 8, 24, {"step": 8, "log": False})
     real = Range(low=0.5, high=1.0, log=True).suggest(trial, "b")
     assert real == ("suggest_float", "b", 0.5, 1.0, {"step": None, "log": True})
-    assert Choices(values=("x", None)).suggest(trial, "c") == ("suggest_categorical", "c", ("x", None), {})
+
+
+def test_lists_are_offered_as_text_and_read_back(tmp_path: Path) -> None:
+    """A storage would return a list where it was given a tuple."""
+    (tmp_path / "space.yaml").write_text("pools: [[max, attention], mean]\nbatch_tokens: [600, null]\n")
+    space = read_space(str(tmp_path / "space.yaml"), ClassifierRun(output="o"))
+    offered: dict[str, Any] = {}
+
+    class First:
+        def suggest_categorical(self, name: str, values: Any) -> Any:
+            offered[name] = values
+            return values[0]
+
+    taken = {name: dimension.suggest(First(), name) for name, dimension in space.items()}
+    assert offered == {"pools": ('["max", "attention"]', '["mean"]'), "batch_tokens": (600, None)}
+    assert taken == {"pools": ("max", "attention"), "batch_tokens": 600}
+    assert chosen(space, {"pools": '["mean"]', "batch_tokens": None}) == {"pools": ("mean",), "batch_tokens": None}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +79,7 @@ def test_integers_and_real_numbers_are_asked_for_as_such() -> None:
         ("encoder_size: [32, large]", "encoder_size must be an integer, not 'large'"),
         ("monitor: [f1, loss]", "monitor cannot be searched over"),
         ("validation_share: [0.1]", "validation_share cannot be searched over"),
+        ("resume: [true, false]", "resume makes no difference to a trial"),
         ("training: [1]", "training must be a table of settings"),
         ("{}", "expected at least one setting to vary"),
         ("- learning_rate", "must hold a table of settings, not list"),

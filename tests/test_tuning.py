@@ -1,20 +1,23 @@
 """Searches of a few trials of an epoch each, on an embedded corpus."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tensorflow as tf
 from pipeline_cases import Script, complaint, results
+from tensorflow.python.util import _pywrap_determinism
 
 from nlp_rnn import runs, training, tuning
 from nlp_rnn.command_line import parse
 from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
-from nlp_rnn.jobs import TaggerRun, TuneConfig, TuneTaggerRun
-from nlp_rnn.model_config import TaggerConfig, TaggerTrainingConfig
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TuneClassifierRun, TuneConfig, TuneTaggerRun
+from nlp_rnn.model_config import ClassifierTrainingConfig, TaggerConfig, TaggerTrainingConfig
 
 SPACE = "learning_rate: {low: 1e-3, high: 3e-2, log: true}\nword_size: [4, 6]\n"
+STORED = str(Path(__file__).parent / "formats" / "1" / "tagger")
 SIZES: dict[str, Any] = {
     "tag_scheme": "none",
     "head": "softmax",
@@ -33,13 +36,23 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-def search(folder: Path, space: Path, *, epochs: int = 1, monitor: Any = "loss", **settings: Any) -> TuneTaggerRun:
+def search(
+    folder: Path,
+    space: Path,
+    *,
+    epochs: int = 1,
+    monitor: Any = "loss",
+    init_from: str | None = None,
+    trained: dict[str, Any] | None = None,
+    **settings: Any,
+) -> TuneTaggerRun:
     return TuneTaggerRun(
         output=str(folder),
         data=DataConfig(dataset="sample:tagging"),
         batching=BatchConfig(batch_size=400, bucket_width=32),
         model=TaggerConfig(**SIZES),
-        training=TaggerTrainingConfig(epochs=epochs, warmup_steps=0, monitor=monitor),
+        training=TaggerTrainingConfig(epochs=epochs, warmup_steps=0, monitor=monitor, **(trained or {})),
+        init_from=init_from,
         tuning=TuneConfig(space=str(space), **settings),
     )
 
@@ -96,11 +109,14 @@ class Told:
     monitor = "validation_loss"
     higher_is_better = False
 
-    def __init__(self, run: TaggerRun) -> None:
+    def __init__(self, run: TaggerRun | ClassifierRun) -> None:
         self.run = run
 
     def set_up(self) -> "Told":
         return self
+
+    def validate(self) -> dict[str, float]:
+        return {"validation_loss": 0.5}
 
 
 def history(value: float) -> list[dict[str, float]]:
@@ -155,6 +171,98 @@ def test_without_a_completed_trial_there_is_no_best(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(training, "train", lambda made, settings, callbacks: history(float("nan")))
     with pytest.raises(ConfigError, match="No trial of 2 was completed"):
         tuning.tune(search(tmp_path / "search", space, trials=2))
+
+
+@pytest.fixture
+def determinism() -> Iterator[None]:
+    yield
+    _pywrap_determinism.enable(False)
+
+
+@pytest.mark.usefixtures("determinism")
+def test_trials_begin_with_another_model_as_a_training_does(
+    tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space.write_text("layer_decay: [0.5]\n")
+    given: list[training.Training] = []
+
+    def train(made: training.Training, *_: Any, **__: Any) -> list[dict[str, float]]:
+        given.append(made)
+        return history(1.0)
+
+    monkeypatch.setattr(training, "train", train)
+    told = search(tmp_path / "search", space, trials=1, init_from=STORED, trained={"deterministic": True})
+    assert tuning.tune(told).trials == {"complete": 1}
+    # Those of a new top, of the encoder's layer or layers, and of the embedding below them.
+    assert sorted(set(given[0].depths)) == list(range(max(given[0].depths) + 1))
+    assert max(given[0].depths) >= 2
+    assert _pywrap_determinism.is_enabled()
+
+
+def test_what_the_model_to_begin_with_decides_is_not_searched_over(tmp_path: Path, space: Path) -> None:
+    space.write_text("dropout: [0.1, 0.2]\nencoder_size: {low: 4, high: 64}\n")
+    told = search(tmp_path / "search", space, init_from=STORED)
+    with pytest.raises(ConfigError, match="encoder_size cannot be searched over with init_from: it is [0-9]+, as "):
+        tuning.tune(told)
+    assert not (tmp_path / "search").exists()
+
+
+def test_lists_are_searched_over(tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are found again in the storage, by a search that goes on."""
+    space.write_text("pools: [[max, attention], mean]\n")
+    monkeypatch.setattr(runs, "prepare", lambda run, corpus: Told(run))
+    monkeypatch.setattr(training, "train", lambda made, settings, callbacks: history(len(made.run.model.pools)))
+    for trials in (3, 6):
+        tuned = tuning.tune(
+            TuneClassifierRun(
+                output=str(tmp_path / "search"),
+                data=DataConfig(dataset="sample:sentiment"),
+                training=ClassifierTrainingConfig(monitor="loss"),
+                tuning=TuneConfig(space=str(space), trials=trials),
+            )
+        )
+    assert (tuned.value, tuned.settings) == (1, {"pools": ("mean",)})
+    assert parse(ClassifierRun, ["--config", str(tuned.config)]).model.pools == ("mean",)
+
+
+@pytest.mark.parametrize("name", ["trials.db", "study.db"])
+def test_a_search_goes_on_in_a_folder_that_holds_its_trials_and_what_a_kill_left(
+    tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(runs, "prepare", lambda run, corpus: Told(run))
+    monkeypatch.setattr(training, "train", lambda made, settings, callbacks: history(settings.learning_rate))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "search"
+    for trials in (1, 2):
+        tuned = tuning.tune(search(folder, space, trials=trials, storage=f"sqlite:///search/{name}"))
+        (folder / ".best.yaml").touch()
+        (folder / f"{name}-journal").touch()
+    assert tuned.trials == {"complete": 2}
+    (folder / "other.db").touch()
+    with pytest.raises(ConfigError, match=r"holds something else \(other.db\)"):
+        tuning.tune(search(folder, space, trials=2, storage=f"sqlite:///search/{name}"))
+
+
+def test_what_makes_no_difference_to_trials_is_no_part_of_what_was_found(
+    tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "prepare", lambda run, corpus: Told(run))
+    monkeypatch.setattr(training, "train", lambda made, settings, callbacks: history(settings.learning_rate))
+    trained = {"tensorboard": True, "checkpoint_steps": 7}
+    tuned = tuning.tune(search(tmp_path / "search", space, trials=1, trained=trained))
+    found = parse(TaggerRun, ["--config", str(tuned.config)]).training
+    assert (found.tensorboard, found.checkpoint_steps) == (False, 500)
+    with pytest.raises(ConfigError, match="leave out resume"):
+        tuning.tune(search(tmp_path / "search", space, trials=1, trained={"resume": True}))
+
+
+def test_a_mean_of_epochs_counts(tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what a training leaves if it is better than all of them, and has no row in the history."""
+    space.write_text("average_checkpoints: [1, 3]\n")
+    monkeypatch.setattr(runs, "prepare", lambda run, corpus: Told(run))
+    monkeypatch.setattr(training, "train", lambda made, settings, callbacks: history(1.0))
+    tuned = tuning.tune(search(tmp_path / "search", space, trials=6))
+    assert (tuned.value, tuned.settings) == (0.5, {"average_checkpoints": 3})
 
 
 @pytest.mark.parametrize("storage", ["nonsense", "sqlite:////no/such/folder/x.db"])
