@@ -19,7 +19,7 @@ import sys
 import threading
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -85,10 +85,9 @@ def run(main: Callable[[], None]) -> None:
     logging.getLogger("nlp_rnn").setLevel(logging.INFO)
     if isinstance(sys.stdout, io.TextIOWrapper):  # JSON is UTF-8, whatever the locale
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    if threading.current_thread() is threading.main_thread():  # others may not
-        signal.signal(signal.SIGTERM, _end)
     try:
-        main()
+        with _terminable():
+            main()
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -101,6 +100,20 @@ def run(main: Callable[[], None]) -> None:
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2 if _is_users(error) else 1)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end what runs here in order, as an error would."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say so
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is _end:
+            signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
 
 
 def _end(*_: object) -> None:

@@ -73,10 +73,7 @@ def tune(run: TuneRun, *, callbacks: Callable[[], Sequence[keras.callbacks.Callb
         DataError: The data cannot be read.
     """
     optuna, settings, base = _optuna(), run.tuning, _without_tuning(run)
-    if base.training.strategy != "single":
-        raise ConfigError(f"A search trains on one device: leave out strategy {base.training.strategy}.")
-    if base.training.resume:
-        raise ConfigError("A search goes on by itself when it is run again, with whole trials: leave out resume.")
+    _require_whole_trials(base)
     folder = Path(run.output)
     space = read_space(settings.space, base)
     _require_free(base, space)
@@ -125,6 +122,14 @@ def _without_tuning(run: TuneRun) -> Run:
     """Returns what a training is told."""
     kind: Any = type(run).__base__
     return kind(**{item.name: getattr(run, item.name) for item in fields(kind)})
+
+
+def _require_whole_trials(base: Run) -> None:
+    """Refuses what a search cannot do."""
+    if base.training.strategy != "single":
+        raise ConfigError(f"A search trains on one device: leave out strategy {base.training.strategy}.")
+    if base.training.resume:
+        raise ConfigError("A search goes on by itself when it is run again, with whole trials: leave out resume.")
 
 
 def _require_free(base: Run, space: Space) -> None:

@@ -260,6 +260,14 @@ def test_success_returns(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ('{"done": true}\n', "")
 
 
+def test_signals_are_handled_afterwards_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    run(lambda: None)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert status_of(failing(ConfigError("wrong"))) == 2
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_progress_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     run(lambda: logging.getLogger("nlp_rnn.training").info("epoch 1"))
     assert capsys.readouterr() == ("", "epoch 1\n")
