@@ -47,12 +47,15 @@ class Corpus:
         validation: What the best checkpoint is chosen by.
         notes: What the user should know of how this came to be.
         stream: What the model learns from, if it is read meanwhile.
+        own_validation: Whether the validation set is that of the data set,
+            neither a user's files nor held out of train.
     """
 
     train: datasets.Dataset
     validation: datasets.Dataset
     notes: tuple[str, ...]
     stream: Stream | None = None
+    own_validation: bool = False
 
 
 def load(data: DataConfig, task: Task) -> Corpus:
@@ -87,7 +90,8 @@ def load(data: DataConfig, task: Task) -> Corpus:
     stream = _stream(data, task, sources["train"][0], held_out) if data.streaming else None
     if stream is not None:
         notes.append(f"{stream.name} is read as a stream: vocabulary and lengths are those of its first rows.")
-    return Corpus(train=train, validation=validation, notes=tuple(notes), stream=stream)
+    own_validation = "validation" in sources and not data.validation
+    return Corpus(train=train, validation=validation, notes=tuple(notes), stream=stream, own_validation=own_validation)
 
 
 def _require_used(data: DataConfig) -> None:

@@ -117,6 +117,12 @@ class ClassifierRun:
             )
         if self.data.multi_label and self.training.class_weights == "balanced":
             raise ConfigError("class_weights are for examples with one label: leave them out with multi_label.")
+        tokenizer, model = self.reading.tokenizer, self.model
+        if tokenizer != "words" and (model.character_encoder != "none" or model.shape_size):
+            raise ConfigError(
+                "character_encoder and shape_size are for words: leave them out, or set tokenizer to words, not "
+                f"{tokenizer}."
+            )
 
 
 def _check(run: TranslatorRun | TaggerRun | ClassifierRun, *, longest: str, tokens: int) -> None:
@@ -343,6 +349,8 @@ class ExportRun:
         strange = sorted(given.keys() - fixed.keys())
         if strange:
             raise ConfigError(f"{', '.join(strange)}: a {name} has no such setting; it has {', '.join(sorted(fixed))}.")
+        if isinstance(trained_with, ClassifierRun) and "threshold" in given and not trained_with.data.multi_label:
+            raise ConfigError("threshold is for classifiers that give several labels: leave it out.")
         return fixed
 
 

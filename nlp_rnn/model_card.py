@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 
@@ -105,11 +106,7 @@ def _front_matter(findings: Findings, family: str) -> str:
     results = [
         huggingface_hub.EvalResult(
             task_type=_TASKS[family],
-            dataset_type=hub_id or "local",
-            dataset_name=hub_id or "validation set",
-            dataset_config=run.data.dataset_config,
-            dataset_revision=run.data.dataset_revision,
-            dataset_split="validation",
+            **_measured_on(findings),
             metric_type=_HUB_METRICS[name],
             metric_name=name,
             metric_value=round(value, 6),
@@ -128,6 +125,19 @@ def _front_matter(findings: Findings, family: str) -> str:
         eval_results=results or None,
     )
     return data.to_yaml()
+
+
+def _measured_on(findings: Findings) -> dict[str, Any]:
+    """Returns how the hub calls what the metrics were measured on; what a hub data set does not hold is local."""
+    data = findings.run.data
+    hub_id = _hub_id(data.dataset)
+    if hub_id is None or data.validation:
+        return {"dataset_type": "local", "dataset_name": "validation set"}
+    revision = {"dataset_config": data.dataset_config, "dataset_revision": data.dataset_revision}
+    if findings.own_validation:
+        return {"dataset_type": hub_id, "dataset_name": hub_id, "dataset_split": "validation", **revision}
+    name = f"{hub_id}, held-out training examples"
+    return {"dataset_type": hub_id, "dataset_name": name, "dataset_split": "train", **revision}
 
 
 def _hub_id(dataset: str | None) -> str | None:
@@ -156,9 +166,10 @@ def _card_data(findings: Findings) -> str:
     )
     if data.streaming:
         origin += ", read as a stream. What is said here of training examples is said of those it began with"
+    held_out = "" if findings.own_validation or data.validation else ", these held out of the former"
     return (
-        f"{origin}. {findings.training_examples:,} training and {findings.validation_examples:,} validation examples. "
-        f"Length of the training examples in {lengths}."
+        f"{origin}. {findings.training_examples:,} training and {findings.validation_examples:,} validation examples"
+        f"{held_out}. Length of the training examples in {lengths}."
     )
 
 

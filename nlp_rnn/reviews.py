@@ -90,6 +90,8 @@ class Findings:
         training_examples: Examples learned from; of a stream, those it began
             with, which its vocabulary and lengths are taken from.
         validation_examples: Examples that the best epoch was chosen by.
+        own_validation: Whether they are the data set's own for that, neither a
+            user's files nor held out of the training set.
         notes: What is to be known of how the corpus came to be.
         metrics: What was measured on the validation set, with the weights that are stored.
         history: A row for each epoch.
@@ -100,6 +102,7 @@ class Findings:
     parameters: int
     training_examples: int
     validation_examples: int
+    own_validation: bool
     notes: Sequence[str]
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]

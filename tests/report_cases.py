@@ -24,6 +24,7 @@ def findings(run: Any = None, **changes: Any) -> Findings:
         "run": run or TaggerRun(output="models/<names>", data=DataConfig(train=(f"/home/me/{HOSTILE[:8]}.conll",))),
         "parameters": 12345,
         "training_examples": 4,
+        "own_validation": True,
         "validation_examples": 7,
         "notes": (f"note {HOSTILE}",),
         "metrics": {"validation_loss": 0.5, "f1": 0.75, "accuracy": 0.9, "name": "x", "macro_f1": float("nan")},

@@ -45,6 +45,7 @@ def test_local_files_become_the_splits_they_were_given_as(tmp_path):
     corpus = corpora.load(DataConfig(**files), "translation")
     assert rows(corpus.train) == [{"source": "train", "target": "x"}]
     assert rows(corpus.validation) == [{"source": "validation", "target": "x"}]
+    assert not corpus.own_validation
     assert corpus.notes == ()
 
 
@@ -73,7 +74,7 @@ def test_validation_is_held_out_by_a_hash_that_keeps_duplicates_together(tmp_pat
 
 def test_a_small_corpus_still_gets_a_validation_set(tmp_path):
     corpus = corpora.load(DataConfig(train=parallel(tmp_path, PAIRS), validation_share=1e-6), "translation")
-    assert (len(corpus.train), len(corpus.validation)) == (2, 1)
+    assert (len(corpus.train), len(corpus.validation), corpus.own_validation) == (2, 1, False)
 
 
 def test_one_text_alone_cannot_be_split(tmp_path):

@@ -1,6 +1,7 @@
 """What each command is told: one flag a field, and what an export takes over from the training."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -91,9 +92,25 @@ def test_an_export_of_a_tagger_fixes_its_maximum_length_alone() -> None:
         ExportRun(model="m", threshold=0.3).fixed(trained_with)
 
 
+def test_a_threshold_is_for_several_labels() -> None:
+    export = ExportRun(model="m", threshold=0.3)
+    several = ClassifierRun(output="m", data=DataConfig(multi_label=True))
+    assert export.fixed(several)["threshold"] == 0.3
+    with pytest.raises(ConfigError, match="threshold is for classifiers that give several labels"):
+        export.fixed(ClassifierRun(output="m"))
+
+
+@pytest.mark.parametrize("sizes", [{"shape_size": 4}, {"character_encoder": "recurrent"}])
+def test_what_is_read_of_words_needs_words(sizes: dict[str, Any]) -> None:
+    reading = ReadingConfig(tokenizer="sentencepiece")
+    with pytest.raises(ConfigError, match="are for words: .* set tokenizer to words, not sentencepiece"):
+        ClassifierRun(output="m", reading=reading, model=ClassifierConfig(**sizes))
+
+
 def test_an_export_of_a_classifier_fixes_its_maximum_length_and_its_threshold() -> None:
     trained_with = ClassifierRun(
-        output="o", reading=ReadingConfig(maximum_length=40), model=ClassifierConfig(threshold=0.4)
+        output="o", data=DataConfig(multi_label=True), reading=ReadingConfig(maximum_length=40),
+        model=ClassifierConfig(threshold=0.4),
     )  # fmt: skip
     assert ExportRun(model="m").fixed(trained_with) == {"maximum_length": 40, "threshold": 0.4}
     given = ExportRun(model="m", maximum_length=9, threshold=0.1)

@@ -1,5 +1,7 @@
 """The model card, of findings made by hand: what the hub reads in it, and what people do."""
 
+from typing import Any
+
 import huggingface_hub
 import numpy as np
 import pytest
@@ -28,6 +30,20 @@ def test_the_card_is_read_by_the_hub_s_own_reader() -> None:
     assert 'nlp_rnn.Predictor("saved_models/NAME")' in read.text
     assert "beam of 5" in read.text
     assert '"$PWD/saved_models/NAME:/models/NAME"' in read.text
+
+
+def test_results_are_those_of_a_hub_data_set_s_split_only_where_that_was_measured() -> None:
+    def measured(*, own_validation: bool, **data: Any) -> tuple[str, str, str | None]:
+        run = TranslatorRun(output="o", data=DataConfig(dataset="organisation/pairs", **data))
+        text = card(findings(run, own_validation=own_validation, metrics={"bleu": 31.4}))
+        (result,) = huggingface_hub.ModelCard(text).data.eval_results
+        assert ("these held out of the former" in text) == (not own_validation and not data)
+        return result.dataset_type, result.dataset_name, result.dataset_split
+
+    hub_id = "organisation/pairs"
+    assert measured(own_validation=True) == (hub_id, hub_id, "validation")
+    assert measured(own_validation=False) == (hub_id, f"{hub_id}, held-out training examples", "train")
+    assert measured(own_validation=False, validation=("own.tsv",)) == ("local", "validation set", None)
 
 
 def test_a_card_of_local_files_names_them_without_their_folders_and_claims_no_hub_data_set() -> None:

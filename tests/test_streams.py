@@ -108,6 +108,7 @@ def test_a_validation_split_that_is_short_enough_is_whole_and_nothing_is_said(tm
     data = DataConfig(dataset=folder_of(tmp_path, train=50, validation=30), streaming=True, stream_sample=30)
     corpus = corpora.load(data, "classification")
     assert len(corpus.validation) == 30
+    assert corpus.own_validation
     assert len(corpus.notes) == 1
 
 
