@@ -124,6 +124,7 @@ def test_decoding_finds_the_best_of_all_paths(emission_scale, scale, rules) -> N
         np.testing.assert_allclose(scores[index], score(best, row), rtol=1e-6, atol=1e-6)
     for one, two in zip(layer(emissions, mask=MASK), (path, scores), strict=True):
         np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(layer.decode_and_infer(emissions, mask=MASK)[0], path)
 
 
 @both_rules

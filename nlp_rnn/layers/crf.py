@@ -1,29 +1,29 @@
 """A linear-chain conditional random field: the probability of a whole sequence of tags.
 
 One recursion over time gives each tag's score from those before it: with the
-logarithm of a sum the filtered scores, with the maximum Viterbi's. All else runs
-backwards and needs scores only up to a constant per token. Hence the largest is
-taken off at each step, and float32 keeps its digits in sequences of any length.
+logarithm of a sum the filtered scores, with the maximum Viterbi's. All that uses
+them needs scores only up to a constant per token. Hence the largest is taken off
+at each step, and float32 keeps its digits in sequences of any length.
 
 The filtered scores give the probability of a tag once the next one is known,
 
     P(y_t = i | y_t+1 = j, x) = softmax over i of filtered[t, i] + transitions[i, j].
 
-A path's probability is a product of these; marginals apply them over and over to
-the last token's distribution; gradients are observed less expected counts. A large
-partition function, and what it lacks to a large path score, never appear. The sums
-stay in the log domain: a matrix product of exponentials would lose a state that
-lies 88 or more below the best one and is yet the only way to the next tag.
+A path's probability is a product of these; in training, they are applied over and
+over to the last token's distribution, and gradients are observed less expected
+counts. A large partition function, and what it lacks to a large path score, never
+appear. Inference has a loop of its own, for the best path and the marginals at
+once: see `nlp_rnn.layers.chains`. The sums stay in the log domain in both.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from nlp_rnn.layers import chains
 from nlp_rnn.layers.masked import MaskedLayer, check_mask
 
 # Added to the score of what is forbidden. Its exponential is exactly 0, yet it is finite, so that no difference is NaN.
@@ -159,23 +159,27 @@ class ConditionalRandomField(MaskedLayer):
             The path, int32 (batch, time), 0 at padding, and its score,
             float32 (batch,): a sum, no probability.
         """
-        emissions = self._check(emissions, mask)
-        transitions, start, end = self._scores()
-        best, final = _over_time(_reach, emissions, mask, transitions, start)
-        path, _ = _over_time(_trace, best, mask, transitions, tf.argmax(final + end, axis=-1, output_type=tf.int32))
-        path = tf.where(mask, path, 0)
-        return path, _path_score(emissions, path, mask, transitions, start, end)
+        emissions, scores = self._check(emissions, mask), self._scores()
+        path = chains.best_path(*_at_least_one_token(emissions, mask), scores)
+        path = tf.where(mask, path[:, : _time(mask)], 0)
+        return path, _path_score(emissions, path, mask, *scores)
 
-    def infer(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> Lattice:
-        """Runs forward and backward once, for marginals and any number of spans.
+    def decode_and_infer(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> tuple[tf.Tensor, Lattice]:
+        """Returns the path that `decode` finds and what `infer` returns, in the time of one of them.
 
         Arguments are those of `decode`.
         """
-        emissions = self._check(emissions, mask)
-        transitions, start, end = self._scores()
-        filtered, final = _over_time(_filter, emissions, mask, transitions, start)
-        marginals, _ = _over_time(_smooth, filtered, mask, transitions, tf.nn.softmax(final + end))
-        return Lattice(filtered, tf.where(mask[:, :, tf.newaxis], marginals, 0.0))
+        some, tokens = _at_least_one_token(self._check(emissions, mask), mask)
+        found = chains.best_path_and_marginals(some, tokens, self._scores())
+        path, filtered, marginals = (result[:, : _time(mask)] for result in found)
+        return tf.where(mask, path, 0), Lattice(filtered, tf.where(mask[:, :, tf.newaxis], marginals, 0.0))
+
+    def infer(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> Lattice:
+        """Finds what marginals and any number of spans need.
+
+        Arguments are those of `decode`.
+        """
+        return self.decode_and_infer(emissions, mask=mask)[1]
 
     def marginals(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> tf.Tensor:
         """Returns each token's distribution over the tags, float32 (batch, time, tags), 0 at padding."""
@@ -226,11 +230,10 @@ class ConditionalRandomField(MaskedLayer):
             raise ValueError(f"emissions must have the width {self.tags}, one per tag, not {emissions.shape[-1]}.")
         return tf.where(mask[:, :, tf.newaxis], tf.cast(emissions, tf.float32), 0.0)
 
-    def _scores(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _scores(self) -> chains.Scores:
         """Returns the scores of transitions, starts and ends, those of the forbidden ones far below."""
         weights = {"allowed_transitions": self.transitions, "allowed_starts": self.start, "allowed_ends": self.end}
-        transitions, start, end = (_restrict(weight, self._allowed[name]) for name, weight in weights.items())
-        return transitions, start, end
+        return chains.Scores(*(_restrict(weight, self._allowed[name]) for name, weight in weights.items()))
 
 
 def _restrict(weight: keras.Variable, allowed: np.ndarray | None) -> tf.Tensor:
@@ -248,20 +251,20 @@ def _rules(name: str, allowed: Any, shape: tuple[int, ...]) -> np.ndarray | None
     return rules
 
 
-# The loops. All sequences are time-major here, (time, batch, ...) with at least one step, and scores have their
-# largest value per token taken off, which none of their uses can see.
+# The loops of training. All sequences are time-major here, (time, batch, ...) with at least one step, and scores have
+# their largest value per token taken off, which none of their uses can see.
 
 
-def _recursion(
-    combine: Callable, emissions: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor, start: tf.Tensor
+def _filter(
+    emissions: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor, start: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the scores of all tags, padding repeating the last token's, and those of the last token."""
+    """Returns what is known of each tag from the tokens so far, padding repeating the last token, and of the last."""
 
     def level(scores: tf.Tensor) -> tf.Tensor:
         return scores - tf.reduce_max(scores, axis=-1, keepdims=True)
 
     def body(index: tf.Tensor, before: tf.Tensor, array: tf.TensorArray) -> tuple:
-        reached = combine(before[:, :, tf.newaxis] + transitions)  # (batch, from, to) -> (batch, to)
+        reached = _log_sum(before[:, :, tf.newaxis] + transitions)  # (batch, from, to) -> (batch, to)
         scores = tf.where(mask[index][:, tf.newaxis], level(reached + emissions[index]), before)
         return index + 1, scores, array.write(index, scores)
 
@@ -275,10 +278,6 @@ def _recursion(
 def _log_sum(scores: tf.Tensor) -> tf.Tensor:
     peak = tf.reduce_max(scores, axis=1, keepdims=True)  # finite, as all scores are
     return tf.math.log(tf.reduce_sum(tf.exp(scores - peak), axis=1)) + peak[:, 0]
-
-
-_filter = partial(_recursion, _log_sum)  # what is known of each tag from the tokens so far
-_reach = partial(_recursion, partial(tf.reduce_max, axis=1))  # the best score with which a tag can be reached
 
 
 def _smooth(
@@ -311,22 +310,6 @@ def _smooth(
     return array.stack(), tf.transpose(pairs)
 
 
-def _trace(best: tf.Tensor, mask: tf.Tensor, transitions: tf.Tensor, last: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Follows the best path back from the last tag, int32 (batch,); returns it (time, batch) and its first tag."""
-    by_next = tf.transpose(transitions)
-
-    def body(index: tf.Tensor, after: tf.Tensor, array: tf.TensorArray) -> tuple:
-        # The very sums whose maximum `_reach` took, hence no pointers need be stored.
-        came_from = tf.argmax(best[index] + tf.gather(by_next, after), axis=-1, output_type=tf.int32)
-        now = tf.where(mask[index + 1], came_from, after)
-        return index - 1, now, array.write(index, now)
-
-    time = tf.shape(mask)[0]
-    array = tf.TensorArray(tf.int32, time, element_shape=last.shape).write(time - 1, last)
-    _, first, array = _loop(lambda index, *_: index >= 0, body, (time - 2, last, array))
-    return array.stack(), first
-
-
 _COMPILED = [tf.function(loop, jit_compile=True, autograph=False) for loop in (_filter, _smooth)]
 
 
@@ -339,11 +322,19 @@ def _over_time(
     loop: Callable[..., tuple[tf.Tensor, tf.Tensor]], sequence: tf.Tensor, mask: tf.Tensor, *others: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Runs a loop on a batch-major sequence and mask of any length, 0 included."""
-    time = tf.shape(mask)[1]
-    missing = tf.cast(tf.equal(time, 0), tf.int32)  # one step of padding instead of none
-    sequence = tf.pad(tf.transpose(sequence, [1, 0, 2]), [[0, missing], [0, 0], [0, 0]])
-    results, other = loop(sequence, tf.pad(tf.transpose(mask), [[0, missing], [0, 0]]), *others)
-    return tf.transpose(results[:time], [1, 0, *range(2, results.shape.rank)]), other
+    some, tokens = _at_least_one_token(sequence, mask)
+    results, other = loop(tf.transpose(some, [1, 0, 2]), tf.transpose(tokens), *others)
+    return tf.transpose(results[: _time(mask)], [1, 0, 2]), other
+
+
+def _at_least_one_token(sequence: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gives a sequence (batch, time, tags) without any token one of padding, and so its mask."""
+    missing = tf.cast(tf.equal(_time(mask), 0), tf.int32)
+    return tf.pad(sequence, [[0, 0], [0, missing], [0, 0]]), tf.pad(mask, [[0, 0], [0, missing]])
+
+
+def _time(mask: tf.Tensor) -> tf.Tensor:
+    return tf.shape(mask)[1]
 
 
 # What needs no loop: all tokens at once, batch-major.

@@ -52,6 +52,10 @@ class TokenSoftmax(MaskedLayer):
         tags = tf.where(mask, tf.argmax(emissions, axis=-1, output_type=tf.int32), 0)
         return tags, tf.reduce_sum(tf.where(mask, tf.reduce_max(emissions, axis=-1), 0.0), axis=1)
 
+    def decode_and_infer(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> tuple[tf.Tensor, Independent]:
+        """Returns the tags that `decode` finds, and what `infer` returns."""
+        return self.decode(emissions, mask=mask)[0], self.infer(emissions, mask=mask)
+
     def infer(self, emissions: tf.Tensor, *, mask: tf.Tensor) -> Independent:
         """Returns what marginals and spans need; arguments as `decode`."""
         logits = tf.cast(emissions, tf.float32)
