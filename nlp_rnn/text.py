@@ -66,13 +66,15 @@ class Normalizer:
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace")
         text = tf.strings.regex_replace(text, r"\x00", "\ufffd")
         text = self._compose(text)
-        if self.lowercase:
-            for capital, small in _LOCALE_DEPENDENT.items():
-                text = tf.strings.regex_replace(text, capital, small)
-            # Small letters compose where capitals did not: J with a caron has
-            # no code point, j with a caron does.
-            text = self._compose(tf.strings.lower(text, encoding="utf-8"))
-        return text
+        return self.lower(text) if self.lowercase else text
+
+    def lower(self, text: tf.Tensor) -> tf.Tensor:
+        """Lower-cases strings that are valid UTF-8 in this normal form, without U+0000, as `__call__` makes them."""
+        for capital, small in _LOCALE_DEPENDENT.items():
+            text = tf.strings.regex_replace(text, capital, small)
+        # Small letters compose where capitals did not: J with a caron has
+        # no code point, j with a caron does.
+        return self._compose(tf.strings.lower(text, encoding="utf-8"))
 
     def _compose(self, text: tf.Tensor) -> tf.Tensor:
         if self.unicode_normalization == "none":

@@ -118,7 +118,7 @@ class WordFeatures(tf.Module):
             shapes: int32 (words,), from 1 to SHAPES - 1.
         """
         composed = _COMPOSED(tokens)
-        words = _LOWERED(composed) if self.lowercase else composed
+        words = _COMPOSED.lower(composed) if self.lowercase else composed
         return {
             "words": tf.cast(self._word_ids.lookup(words), tf.int32),
             "characters": self._characters(composed),
