@@ -110,10 +110,13 @@ def split_words(text: tf.Tensor) -> Words:
         marked = tf.strings.regex_replace(marked, _CLITIC, rf"\1\3{_CUT}\2\4\5")
     # A cut behind every word and every stretch of white space: the pieces make up the whole text and say where each is.
     pieces = tf.strings.split(tf.strings.regex_replace(marked, f"{_SPACE}|{_WORD}", rf"\0{_CUT}"), _CUT)
-    tokens = pieces.values
-    sizes = tf.strings.length(tokens, "UTF8_CHAR")
+    rows, count = pieces.value_rowids(), tf.shape(text)[0]
+    sizes = tf.strings.length(pieces.values, "UTF8_CHAR")
     before = tf.cumsum(sizes, exclusive=True)
-    first = tf.gather(tf.pad(before, [[0, 1]]), pieces.row_starts())
-    starts = before - tf.repeat(first, pieces.row_lengths())
-    words = pieces.with_values(~tf.strings.regex_full_match(tokens, f"(?:{_SPACE})?"))
-    return Words(*(tf.ragged.boolean_mask(pieces.with_values(v), words) for v in (tokens, starts, starts + sizes)))
+    starts = before - tf.gather(tf.math.unsorted_segment_min(before, rows, count), rows)
+    is_word = ~tf.strings.regex_full_match(pieces.values, f"(?:{_SPACE})?")
+    # One search for the words, of which all three outputs are made.
+    kept = tf.where(is_word)[:, 0]
+    lengths = tf.math.unsorted_segment_sum(tf.cast(is_word, tf.int64), rows, count)
+    tokens = tf.RaggedTensor.from_row_lengths(tf.gather(pieces.values, kept), lengths, validate=False)
+    return Words(tokens, *(tokens.with_values(tf.gather(values, kept)) for values in (starts, starts + sizes)))
