@@ -7,7 +7,7 @@ import pytest
 import tagger_cases as cases
 import tensorflow as tf
 
-from nlp_rnn.models.tagging import SpanTags, TaggingModule, _outlines
+from nlp_rnn.models.tagging import SpanTags, TaggingModule, _entities, _outlines, shown
 
 
 def module(**changes: object) -> TaggingModule:
@@ -148,6 +148,58 @@ def test_a_softmax_s_disorderly_tags_are_read_as_spans() -> None:
     assert names == ["B-a", "B-b", "I-b", "O", "B-a", "B-a", "I-a", "O"]
     assert starts.numpy()[0].tolist() == [True, True, False, False, True, True, False, False]
     assert ends.numpy()[0].tolist() == [True, False, True, False, True, False, True, False]
+
+
+def test_a_tag_out_of_order_bears_the_probability_of_what_was_chosen() -> None:
+    """I-a at the start is shown as B-a, which had a probability of 0.2; in IOBES E-a goes by the name of I-a."""
+    mask = tf.constant([[True, True, True, False]])
+    bio = SpanTags.of(("O", "B-a", "I-a"))
+    marginals = tf.constant([[[0.1, 0.2, 0.7], [0.3, 0.1, 0.6], [0.8, 0.1, 0.1], [0.0, 0.0, 0.0]]])
+    found = shown(tf.constant([[2, 2, 0, 0]]), marginals, mask, bio)
+    assert found.places.numpy().tolist() == [[1, 2, 0, 0]]
+    np.testing.assert_allclose(found.scores, [[0.7, 0.6, 0.8, 0.0]], rtol=1e-6)
+    iobes = SpanTags.of(("O", "B-a", "E-a", "I-a", "S-a"))
+    real = [[0.1, 0.2, 0.4, 0.1, 0.2], [0.1, 0.5, 0.1, 0.1, 0.2], [0.2, 0.1, 0.3, 0.2, 0.2], [0.0] * 5]
+    found = shown(tf.constant([[2, 1, 2, 0]]), tf.constant([real]), mask, iobes)
+    assert found.places.numpy().tolist() == [[1, 1, 2, 0]]
+    np.testing.assert_allclose(found.scores, [[0.5, 0.7, 0.5, 0.0]], rtol=1e-6)
+
+
+def test_an_export_s_score_is_that_of_the_tag_a_softmax_chose() -> None:
+    tagger = module(scheme="bio")
+    kernel, bias = tagger.network.emission.get_weights()
+    bias[:] = 0
+    bias[cases.text(scheme="bio").tags.index("I-LOC")] = 2
+    tagger.network.emission.set_weights([np.zeros_like(kernel), bias])
+    answer = tagger.tag_tokens(tf.constant([["York", "lives"]]), tf.constant([2]))
+    assert answer["tags"].numpy().tolist() == [[b"B-LOC", b"I-LOC"]]
+    chosen = np.exp(2) / (np.exp(2) + 4)  # of five tags
+    np.testing.assert_allclose(answer["scores"], [[chosen, chosen]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 1), (0, 4), (4, 7)])
+def test_entities_are_listed_sentence_by_sentence(shape: tuple[int, int]) -> None:
+    """Tags drawn at random, in any order, against a loop over them."""
+    spans = SpanTags.of(("O", "B-a", "B-b", "I-a", "I-b"))
+    generator = np.random.default_rng(shape[1])
+    lengths = generator.integers(shape[1] + 1, size=shape[0])
+    mask = tf.sequence_mask(lengths, shape[1])
+    path = np.where(mask, generator.integers(5, size=shape), 0).astype(np.int32)
+    chosen, starts, ends = _outlines(tf.constant(path), mask, spans)
+    found = _entities(tf.constant(path), starts, ends, spans)
+    expected: list[list[tuple[bytes, int, int]]] = [[] for _ in range(shape[0])]
+    for row, names in enumerate(chosen.numpy()):
+        for place, name in enumerate(spans.names[number] for number in names[: lengths[row]]):
+            if name.startswith("B-"):
+                expected[row].append((name[2:].encode(), place, place + 1))
+            elif name.startswith("I-"):
+                expected[row][-1] = (*expected[row][-1][:2], place + 1)
+    assert found["counts"].numpy().tolist() == list(map(len, expected))
+    width = max(map(len, expected), default=0)
+    padded = [row + [(b"", 0, 0)] * (width - len(row)) for row in expected]
+    for part, name in enumerate(("labels", "starts", "ends")):
+        assert found[name].shape == (shape[0], width)
+        assert found[name].numpy().tolist() == [[entity[part] for entity in row] for row in padded]
 
 
 def test_a_label_may_hold_hyphens() -> None:

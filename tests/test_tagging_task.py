@@ -6,6 +6,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import nlp_rnn
 from nlp_rnn import store
@@ -13,8 +14,10 @@ from nlp_rnn.config import BatchConfig, ConfigError, DataConfig
 from nlp_rnn.corpora import Corpus, load_split
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.model_config import TaggerConfig, TaggerTrainingConfig, WordsConfig
+from nlp_rnn.models.tagging import TaggingModule
 from nlp_rnn.reviews import Slip
 from nlp_rnn.runs import Trained
+from nlp_rnn.tagging_metrics import tagging_metrics
 from nlp_rnn.tasks.tagging import TaggingTask
 
 SIZES = {
@@ -84,6 +87,32 @@ def test_a_review_shows_the_sentences_with_the_most_wrong_tags() -> None:
     assert [mistake.note for mistake in review.mistakes][0].startswith(f"{wrong[0]} of ")
     assert {slip.text for slip in slips} <= {"Anna", "lives", "in", "York", "New", "sleeps"}
     assert review.lengths["words"].tolist() == [4, 3]
+
+
+@pytest.mark.parametrize(("head", "chosen"), [("crf", "S-LOC"), ("softmax", "I-LOC")])
+def test_training_measures_what_an_export_gives(head: str, chosen: str) -> None:
+    """Of a CRF that chooses S-LOC alone B-LOC with B's probability too; of a softmax the tags that are repaired."""
+    task = prepare(head=head)
+    kernel, bias = task.network.emission.get_weights()
+    bias[task.text.tags.index(chosen)] = 3
+    task.network.emission.set_weights([np.zeros_like(kernel), bias])
+    module = TaggingModule(
+        network=task.network, reader=task.text.reader, tags=task.text.tags, spans=True, maximum_length=8
+    )
+    tokens = tf.constant([["Anna", "lives", "in", "York"], ["New", "York", "sleeps", ""]])
+    answer = module.tag_tokens(tokens, tf.constant([4, 3]))
+    expected = [["B-PER", "O", "O", "B-LOC"], ["B-LOC", "I-LOC", "O"]]
+    wanted = tagging_metrics(
+        [[tag.decode() for tag in row[:length]] for row, length in zip(answer["tags"].numpy(), (4, 3), strict=True)],
+        expected,
+        scores=[row[:length].tolist() for row, length in zip(answer["scores"].numpy(), (4, 3), strict=True)],
+        unseen=[[False] * 4, [False] * 3],
+        scheme="bio",
+    )
+    measured = task.validator()()
+    for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "expected_calibration_error"):
+        assert measured[name] == pytest.approx(wanted[name], abs=1e-5), name
+    assert measured["accuracy"] == pytest.approx(2 / 7)
 
 
 def test_f1_needs_spans() -> None:

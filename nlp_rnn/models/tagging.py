@@ -54,6 +54,47 @@ class SpanTags(NamedTuple):
         """What tags are called outside, in BIO: O first, then B- and I- of each label."""
         return (_OUTSIDE, *(f"{prefix}-{label}" for label in self.labels for prefix in "BI"))
 
+    @property
+    def places(self) -> np.ndarray:
+        """Which of the names each tag goes by where it is in order, int32 (tags,)."""
+        return np.where(self.label_of < 0, 0, 1 + 2 * self.label_of + ~self.begins).astype(np.int32)
+
+
+class Shown(NamedTuple):
+    """A path of tags as it is shown outside.
+
+    Attributes:
+        places: int32 (b, t). The tags' places among their names, 0 at padding.
+        scores: float32 (b, t). The probability of what the network chose:
+            of its tag and of those that go by the same name. 0 at padding.
+        starts: bool (b, t). A span's first token.
+        ends: bool (b, t). A span's last token.
+    """
+
+    places: tf.Tensor
+    scores: tf.Tensor
+    starts: tf.Tensor
+    ends: tf.Tensor
+
+
+def shown(path: tf.Tensor, marginals: tf.Tensor, mask: tf.Tensor, spans: SpanTags | None) -> Shown:
+    """Returns a path as exports show it, and training measures it.
+
+    Args:
+        path: int32 (b, t). The network's tags, 0 at padding.
+        marginals: float32 (b, t, tags). Their probabilities, 0 at padding.
+        mask: bool (b, t). True = real token, right-padded.
+        spans: How tags mark spans. None: they do not, and are their own names.
+    """
+    if spans is None:
+        nowhere = tf.zeros_like(mask)
+        return Shown(path, tf.gather(marginals, path, batch_dims=2), nowhere, nowhere)
+    merged = tf.linalg.matmul(marginals, np.eye(len(spans.names), dtype=np.float32)[spans.places])
+    places, starts, ends = _outlines(path, mask, spans)
+    # Of a tag out of order not the name it is given, of which the network thought less.
+    scores = tf.gather(merged, tf.gather(spans.places, path), batch_dims=2)
+    return Shown(places, scores, starts, ends)
+
 
 class TaggingModule(tf.Module):
     """A tagger with its words and tags: text to tags, scores and entities.
@@ -108,7 +149,9 @@ class TaggingModule(tf.Module):
         """
         words = split_words(text)
         whole = tf.cast(words.tokens.row_lengths(), tf.int32)
-        tokens, starts, ends = (self._dense(ragged) for ragged in words)
+        # At least one place, so that no batch is of length 0.
+        layout = _layout(whole, tf.clip_by_value(tf.reduce_max(whole), 1, self.maximum_length))
+        tokens, starts, ends = (_laid_out(ragged.values, layout) for ragged in words)
         lengths = tf.minimum(whole, self.maximum_length)
         answer = {
             "tokens": tokens,
@@ -140,29 +183,19 @@ class TaggingModule(tf.Module):
         tagged, _ = self._tag(tokens, lengths)
         return {**tagged, "lengths": lengths, "truncated": whole > self.maximum_length}
 
-    def _dense(self, ragged: tf.RaggedTensor) -> tf.Tensor:
-        """Pads (b, None) to (b, t): at least one place, so that no batch is of length 0."""
-        dense = ragged[:, : self.maximum_length].to_tensor()
-        return tf.pad(dense, [[0, 0], [0, tf.cast(tf.shape(dense)[1] == 0, tf.int32)]])
-
     def _tag(self, tokens: tf.Tensor, lengths: tf.Tensor) -> tuple[Answer, Answer]:
         mask = tf.sequence_mask(lengths, tf.shape(tokens)[1])
         emissions = self.network(self.reader(tokens), mask=mask)
-        head = self.network.head
-        path, _ = head.decode(emissions, mask=mask)
-        lattice: Any = head.infer(emissions, mask=mask)
-        probabilities = lattice.marginals
+        head: Any = self.network.head
+        path, lattice = head.decode_and_infer(emissions, mask=mask)
+        tags = shown(path, lattice.marginals, mask, self._spans)
         entities: Answer = {}
-        chosen = path
         if self._spans is not None:
-            chosen, starts, ends = _outlines(path, mask, self._spans)
-            probabilities = tf.linalg.matmul(probabilities, _merging(self._spans))
-            entities = _entities(path, starts, ends, self._spans)
+            entities = _entities(path, tags.starts, tags.ends, self._spans)
             entities["scores"] = head.lattice_span_probabilities(
                 lattice, path, starts=entities["starts"], ends=entities["ends"]
             )
-        scores = tf.gather(probabilities, chosen, batch_dims=2)
-        return {"tags": tf.where(mask, tf.gather(self._names, chosen), ""), "scores": scores}, entities
+        return {"tags": tf.where(mask, tf.gather(self._names, tags.places), ""), "scores": tags.scores}, entities
 
     def _in_text(self, entities: Answer, starts: tf.Tensor, ends: tf.Tensor) -> Answer:
         """Turns entities' token numbers into offsets, and names the outputs."""
@@ -195,22 +228,28 @@ def _outlines(path: tf.Tensor, mask: tf.Tensor, spans: SpanTags) -> tuple[tf.Ten
     return tf.where(inside, 1 + 2 * label + tf.cast(~starts, tf.int32), 0), starts, inside & after
 
 
-def _merging(spans: SpanTags) -> np.ndarray:
-    """Returns float32 (tags, names): which name each tag goes by where no tag is out of order."""
-    inner = 1 + 2 * spans.label_of + ~spans.begins
-    matrix: np.ndarray = np.zeros((len(spans.label_of), len(spans.names)), np.float32)
-    matrix[np.arange(len(inner)), np.where(spans.label_of < 0, 0, inner)] = 1
-    return matrix
-
-
 def _entities(path: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, spans: SpanTags) -> Answer:
     """Returns `labels` string (b, e), `starts` and `ends`, token numbers int32 (b, e), and `counts` int32 (b,)."""
-    places = tf.broadcast_to(tf.range(tf.shape(path)[1]), tf.shape(path))
-    first, last = (tf.ragged.boolean_mask(places, marked) for marked in (starts, ends))
-    label = tf.gather(spans.label_of, tf.ragged.boolean_mask(path, starts).values)
+    counts = tf.math.count_nonzero(starts, axis=1, dtype=tf.int32)
+    layout = _layout(counts, tf.maximum(tf.reduce_max(counts), 0))  # the maximum of no row at all is negative
+    # As many spans end as begin, in the same order.
+    first, last = tf.where(starts), tf.where(ends)
+    labels = tf.gather(tf.constant(spans.labels, tf.string), tf.gather(spans.label_of, tf.gather_nd(path, first)))
     return {
-        "labels": first.with_values(tf.gather(spans.labels, label)).to_tensor(),
-        "starts": first.to_tensor(),
-        "ends": (last + 1).to_tensor(),
-        "counts": tf.cast(first.row_lengths(), tf.int32),
+        "labels": _laid_out(labels, layout),
+        "starts": _laid_out(tf.cast(first[:, 1], tf.int32), layout),
+        "ends": _laid_out(tf.cast(last[:, 1], tf.int32) + 1, layout),
+        "counts": counts,
     }
+
+
+def _layout(lengths: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Returns where the elements of rows (b,) are among those of all rows, int32 (b, width); at padding, past them."""
+    first = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]
+    places = tf.range(width)
+    return tf.where(places < lengths[:, tf.newaxis], first + places, tf.reduce_sum(lengths))
+
+
+def _laid_out(values: tf.Tensor, layout: tf.Tensor) -> tf.Tensor:
+    """Puts the elements of all rows where `_layout` says; padding is 0 or ""."""
+    return tf.gather(tf.pad(values, [[0, 1]]), layout)

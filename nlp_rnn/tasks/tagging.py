@@ -20,6 +20,7 @@ from nlp_rnn.feeds import Feed
 from nlp_rnn.jobs import TaggerRun
 from nlp_rnn.layers.recurrent import Path as TrainingPath
 from nlp_rnn.models.tagger import Tagger
+from nlp_rnn.models.tagging import SpanTags, shown
 from nlp_rnn.optimization import Objective
 from nlp_rnn.plans import WHOLE, BatchPlan, FixedShapes, Lengths
 from nlp_rnn.reading import WordReader
@@ -187,44 +188,50 @@ class TaggingTask:
         return self.text, self.validator()()
 
     def validator(self) -> Callable[[], dict[str, Any]]:
-        """Returns what measures the loss and the metrics of the tags on the validation set."""
+        """Returns what measures the loss and the metrics of the tags, as exports show them, on the validation set."""
         tag_all = self._tagger()
         expected = self._expected()
         unseen = [self.text.unseen(tokens) for tokens in self.validation["tokens"]]
+        scheme: Scheme | None = self.text.scheme and "bio"
 
         def validate() -> dict[str, Any]:
             predicted, scores, loss = tag_all()
-            measured = tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=self.text.scheme)
+            measured = tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=scheme)
             figures = {key: value for key, value in measured.items() if isinstance(value, float)}
             return {"validation_loss": loss / sum(map(len, expected)), **figures}
 
         return validate
 
     def _expected(self) -> list[list[str]]:
-        return [[self.text.tags[tag] for tag in sentence] for sentence in self.validation["tags"]]
+        """Returns the right tags as exports spell them."""
+        sentences = ([self.text.tags[tag] for tag in sentence] for sentence in self.validation["tags"])
+        return [list(_in_scheme(sentence, self.text.scheme, self.text.scheme and "bio")) for sentence in sentences]
 
     def _tagger(self) -> Callable[[], tuple[list[list[str]], list[list[float]], float]]:
-        """Returns what tags the validation set: the tags, their probabilities, and the summed loss."""
+        """Returns what tags the validation set: the tags, as exports spell them, their scores, and the summed loss."""
         batches = batching.tagging_evaluation_batches(
             self.validation, read_words=self.text.reader, batching=self.run.batching
         )
         lengths = [len(sentence) for sentence in self.validation["tags"]]
+        spans = SpanTags.of(self.text.tags) if self.text.scheme else None
+        names = spans.names if spans else self.text.tags
 
         @tf.function(autograph=False, reduce_retracing=True)
         def tag(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             emissions, mask = self.network(dict(batch), mask=batch["mask"]), batch["mask"]
             likelihood = self.network.head.log_likelihood(emissions, batch["tags"], mask=mask)
-            path, _ = self.network.head.decode(emissions, mask=mask)
-            return path, tf.gather(self.network.head.marginals(emissions, mask=mask), path, batch_dims=2), likelihood
+            path, lattice = self.network.head.decode_and_infer(emissions, mask=mask)
+            found = shown(path, lattice.marginals, mask, spans)
+            return found.places, found.scores, likelihood
 
         def tag_all() -> tuple[list[list[str]], list[list[float]], float]:
             predicted, scores = ([list[Any]()] * len(lengths) for _ in range(2))
             loss = 0.0
             for batch in batches:
-                path, probabilities, likelihood = (tensor.numpy() for tensor in tag(batch))
+                places, probabilities, likelihood = (tensor.numpy() for tensor in tag(batch))
                 loss -= float(likelihood.sum())
                 for place, row in enumerate(batch["rows"].numpy()):
-                    predicted[row] = [self.text.tags[number] for number in path[place, : lengths[row]]]
+                    predicted[row] = [names[number] for number in places[place, : lengths[row]]]
                     scores[row] = probabilities[place, : lengths[row]].tolist()
             return predicted, scores, loss
 
@@ -232,7 +239,7 @@ class TaggingTask:
 
     def review(self) -> Review:
         """Returns the lengths, which tags were taken for which, and the sentences with the most wrong tags."""
-        predicted, expected = (self._in_bio(side) for side in (self._tagger()()[0], self._expected()))
+        predicted, expected = self._tagger()()[0], self._expected()
         wrong = [
             sum(mine != theirs for mine, theirs in zip(*sides, strict=True))
             for sides in zip(predicted, expected, strict=True)
@@ -249,12 +256,6 @@ class TaggingTask:
                 if wrong[row]
             ),
         )
-
-    def _in_bio(self, sentences: list[list[str]]) -> list[list[str]]:
-        """Returns tags as exports spell them."""
-        if self.text.scheme is None:
-            return sentences
-        return [tags.convert(sentence, source=self.text.scheme, target="bio")[0] for sentence in sentences]
 
 
 def _mistake(tokens: Sequence[str], expected: Sequence[str], predicted: Sequence[str], wrong: int) -> Mistake:
