@@ -226,10 +226,10 @@ def _normalized(words: Sequence[str], normalizer: Normalizer) -> list[str]:
 
 
 def _shapes(tokens: tf.Tensor) -> tf.Tensor:
-    shapes = tf.fill(tf.shape(tokens), SHAPES - 1)
-    for number, pattern in reversed(list(enumerate(_SHAPES, 1))):
-        shapes = tf.where(tf.strings.regex_full_match(tokens, pattern), number, shapes)
-    return shapes
+    matches = [tf.strings.regex_full_match(tokens, pattern) for pattern in _SHAPES]
+    matches.append(tf.ones_like(matches[0]))
+    # Of all that match, the first.
+    return 1 + tf.argmax(tf.cast(tf.stack(matches), tf.int32), axis=0, output_type=tf.int32)
 
 
 def _table(keys: tf.Tensor) -> Any:
