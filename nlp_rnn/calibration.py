@@ -92,19 +92,62 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray, *, multi_label: bool
         Guo et al. (2017), section 4.2. arXiv:1706.04599. Smoothed targets:
         Platt (1999), "Probabilistic Outputs for Support Vector Machines".
     """
-    scores, labels = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
+    scores = np.asarray(scores, np.float64)
     if not scores.size:
         return 1.0
-    examples, classes = scores.shape
-    doubt = 1 / (examples + 1)
-    labels = (1 - doubt) * labels + doubt / (2 if multi_label else classes)
-
-    def surprise(logarithm: float) -> float:
-        scaled = scores / np.exp(logarithm)
-        if multi_label:
-            return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
-        return float(np.mean(scipy.special.logsumexp(scaled, axis=1) - np.sum(labels * scaled, axis=1)))
-
+    smooth = _smoothed(labels, multi_label)
     low, high = np.log(_TEMPERATURES)
-    found = scipy.optimize.minimize_scalar(surprise, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
+    found = scipy.optimize.minimize_scalar(
+        lambda logarithm: _surprise(scores / np.exp(logarithm), smooth, multi_label)[0],
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-4},
+    )
     return float(np.exp(found.x))
+
+
+def fit_share(one: np.ndarray, other: np.ndarray, labels: np.ndarray, *, multi_label: bool = False) -> float:
+    """Returns how much to believe the second of two models: what its scores count when both are added.
+
+    Args:
+        one: float (examples, classes). Unnormalised log-probabilities of the first.
+        other: The same of the second.
+        labels: As for `fit_temperature`, and smoothed like there.
+        multi_label: Whether each label is decided for itself.
+
+    Returns:
+        Between 0 and 1, the share s for which (1 - s) * one + s * other, at
+        the temperature that suits it, makes the labels most likely; 0.5
+        without examples, or where neither model knows anything.
+
+    Reference:
+        Wolpert (1992), "Stacked Generalization".
+    """
+    both = np.stack([np.asarray(scores, np.float64) for scores in (one, other)])
+    if not both.size:
+        return 0.5
+    smooth = _smoothed(labels, multi_label)
+
+    def surprise(factors: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = _surprise(np.einsum("m,mnc->nc", factors, both), smooth, multi_label)
+        return value, np.einsum("nc,mnc->m", slope, both)
+
+    # Convex in what both scores are multiplied by.
+    found = scipy.optimize.minimize(surprise, [0.5, 0.5], jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2)
+    return float(found.x[1] / found.x.sum()) if found.x.sum() > 0 else 0.5
+
+
+def _smoothed(labels: np.ndarray, multi_label: bool) -> np.ndarray:
+    labels = np.asarray(labels, np.float64)
+    examples, classes = labels.shape
+    doubt = 1 / (examples + 1)
+    return (1 - doubt) * labels + doubt / (2 if multi_label else classes)
+
+
+def _surprise(scores: np.ndarray, labels: np.ndarray, multi_label: bool) -> tuple[float, np.ndarray]:
+    """Returns the mean cross-entropy of labels, and its gradient in the scores, (examples, classes)."""
+    if multi_label:
+        mean = float(np.mean(np.logaddexp(0, scores) - labels * scores))
+        return mean, (scipy.special.expit(scores) - labels) / scores.size
+    mean = float(np.mean(scipy.special.logsumexp(scores, axis=1) - np.sum(labels * scores, axis=1)))
+    return mean, (scipy.special.softmax(scores, axis=1) - labels) / len(scores)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nlp_rnn.calibration import calibration_bins, expected_calibration_error, fit_temperature
+from nlp_rnn.calibration import calibration_bins, expected_calibration_error, fit_share, fit_temperature
 
 
 def test_bins_of_confidence_by_hand() -> None:
@@ -109,3 +109,52 @@ def test_a_temperature_stays_within_its_bounds(multi_label: bool) -> None:
     assert fit_temperature(scores, right, multi_label=multi_label) == pytest.approx(0.05, rel=1e-3)
     assert fit_temperature(scores, 1 - right, multi_label=multi_label) == pytest.approx(20.0, rel=1e-3)
     assert fit_temperature(np.zeros((0, 2)), np.zeros((0, 2)), multi_label=multi_label) == 1.0
+
+
+# Two models' shares
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_share_is_found_that_labels_were_drawn_with(share: float, multi_label: bool) -> None:
+    """Whatever the temperature."""
+    generator = np.random.default_rng(5)
+    one, other = generator.normal(size=(2, 40_000, 3))
+    scores = 2.5 * ((1 - share) * one + share * other)
+    if multi_label:
+        labels = (generator.random(scores.shape) < 1 / (1 + np.exp(-scores))).astype(float)
+    else:
+        labels = np.eye(3)[(scores + generator.gumbel(size=scores.shape)).argmax(axis=1)]
+    assert fit_share(one, other, labels, multi_label=multi_label) == pytest.approx(share, abs=0.02)
+
+
+def test_a_model_that_is_never_right_has_no_share() -> None:
+    labels = np.eye(3)[np.random.default_rng(3).integers(0, 3, 300)]
+    right, wrong = 2 * labels + np.random.default_rng(4).normal(size=labels.shape), -3 * labels
+    assert fit_share(right, wrong, labels) == pytest.approx(0.0, abs=1e-6)
+    assert fit_share(wrong, right, labels) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_share_is_the_best_of_a_fine_grid() -> None:
+    generator = np.random.default_rng(6)
+    labels = np.eye(2)[generator.integers(0, 2, 60)]
+    one, other = labels + generator.normal(size=(2, 60, 2)) * [[[1.0]], [[2.0]]]
+    smooth = labels * (60 / 61) + 1 / 61 / 2
+
+    def surprise(share: float) -> float:
+        mixed = (1 - share) * one + share * other
+        shares = [mixed * scale for scale in np.geomspace(0.05, 20, 200)]
+        return min(
+            -np.mean(np.sum(smooth * (s - np.log(np.exp(s).sum(axis=1, keepdims=True))), axis=1)) for s in shares
+        )
+
+    grid = np.linspace(0, 1, 101)
+    best = grid[np.argmin([surprise(share) for share in grid])]
+    assert 0 < best < 1
+    assert fit_share(one, other, labels) == pytest.approx(best, abs=0.02)
+
+
+def test_models_that_know_nothing_share_alike() -> None:
+    nothing = np.zeros((4, 2))
+    assert fit_share(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros((0, 2))) == 0.5
+    assert fit_share(nothing, nothing, np.eye(2)[[0, 1, 0, 1]]) == 0.5

@@ -74,6 +74,61 @@ def test_vectors_go_to_every_member(tmp_path: Path) -> None:
         assert np.any(trained[numbers[2]])
 
 
+def weighing(task: ClassificationTask) -> np.ndarray:
+    return task.network.linear.tokens[0]._weighing.numpy()
+
+
+def weighed(task: ClassificationTask, rows: list[int]) -> np.ndarray:
+    """What the runs of tokens of these texts, each with one label, are weighed by."""
+    layer, reader = task.network.linear.tokens[0], task.text.reader
+    units = reader.cut(tf.constant([TEXTS[row] for row in rows])).to_tensor()
+    numbers = task.network.members[0].embedding.numbers(reader.inputs(units))
+    labels = tf.one_hot([task.numbered["label"][row][0] for row in rows], 3)
+    within = layer.occurrences(numbers, labels, mask=units != "")
+    layer.weigh(within, tf.reduce_sum(within, axis=1, keepdims=True))
+    return weighing(task)
+
+
+def test_runs_are_weighed_by_the_labels_of_training_texts_until_the_network_is_trained() -> None:
+    task = prepare()
+    task.set_up()
+    np.testing.assert_allclose(weighing(task), weighed(prepare(), [0, 1, 2, 3, 4, 5]), rtol=1e-6)
+    assert weighing(task).max() > 1.3 * weighing(task).min()
+    task.finish()
+    np.testing.assert_array_equal(weighing(task), 1)
+
+
+def test_the_linear_model_is_believed_as_much_as_the_validation_set_says() -> None:
+    """Here it knows all, and the recurrent networks are wrong."""
+    task = prepare()
+    (batch,) = task.set_up().epoch_batches(0, 0)
+    network = task.network
+    for member in network.members:
+        kernel, bias = member.projection.get_weights()
+        member.projection.set_weights([np.zeros_like(kernel), np.array([0.0, 0.0, 50.0], np.float32)])
+    optimizer = tf.keras.optimizers.Adam(0.02)
+    weights = [variable.value for variable in network.linear.trainable_weights]
+    for _ in range(20):
+        with tf.GradientTape() as tape:
+            scores = network(list(batch["texts"])).scores[-1]
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(batch["labels"], scores))
+        optimizer.apply_gradients(zip(tape.gradient(loss, weights), network.linear.trainable_weights, strict=True))
+    before = network.sides(network(list(batch["texts"])).scores).numpy()
+    _, metrics = task.finish()
+    assert before.mean(axis=0).argmax(axis=1).tolist() == [2] * 6  # if both counted alike
+    assert metrics["accuracy"] == 1.0
+    after = network.vote(network(list(batch["texts"])).scores)
+    share = metrics["linear_share"]
+    np.testing.assert_allclose(after, (1 - share) * before[0] + share * before[1], rtol=1e-3, atol=1e-3)
+
+
+def test_of_many_texts_some_from_all_over_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nlp_rnn.tasks.classification._COUNTED", 3)
+    task = prepare()
+    task.set_up()
+    np.testing.assert_allclose(weighing(task), weighed(prepare(), [0, 2, 5]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("tokenizer", ["sentencepiece", "characters"])
 def test_text_need_not_be_read_in_words(tokenizer: str) -> None:
     task = prepare(reading=ReadingConfig(tokenizer=tokenizer, vocabulary_size=40))

@@ -19,6 +19,7 @@ def test_members_differ_and_each_votes() -> None:
     assert np.abs(votes.scores[0] - votes.scores[1]).max() > 0.1
     one, other, linear = votes.scores.numpy()
     np.testing.assert_allclose(network.vote(votes.scores), (one + other) / 4 + linear / 2, rtol=1e-5)
+    np.testing.assert_allclose(network.sides(votes.scores), [(one + other) / 2, linear], rtol=1e-5)
     alone = cases.network(side, members=2, ngrams=0)
     np.testing.assert_allclose(alone.vote(votes.scores[:2]), (one + other) / 2, rtol=1e-5)
     (attention,) = votes.attention
@@ -35,6 +36,47 @@ def test_the_linear_member_is_the_sum_of_its_runs() -> None:
         texts["characters"], mask=texts["characters"] != 0, positions=texts["positions"], words_mask=texts["mask"]
     )
     np.testing.assert_allclose(network([texts]).scores[-1], expected, rtol=1e-6)
+
+
+def test_runs_that_tell_labels_apart_count_more_once_they_are_weighed() -> None:
+    side = cases.text()
+    network = cases.network(side, data=PAIRS, ngram_buckets=4096)
+    # The first text tells the label, and Anna more than York does; the second is the same of all.
+    first = cases.read(side, ["Anna", "Anna", "York", "York"])
+    second = cases.read(side, ["zebra"] * 4)
+    labels = tf.constant([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], tf.float32)
+    before = network([first, second]).scores[-1]
+    network.weigh_runs([([first, second], labels)])
+    weights = [layer._weighing.numpy() for layer in (*network.linear.tokens, *network.linear.characters)]
+    for told, told_nothing in ((weights[0], weights[1]), (weights[2], weights[3])):
+        assert told.max() > 1.2 * told_nothing.max()
+    after = network([first, second]).scores[-1]
+    assert np.abs(after - before).max() > 0.01
+    stored = [weight.shape for weight in network.weights]
+    network.settle(0.5)
+    np.testing.assert_allclose(network([first, second]).scores[-1], after, rtol=1e-5, atol=1e-5)
+    again = cases.network(side, data=PAIRS, ngram_buckets=4096)
+    assert [weight.shape for weight in again.weights] == stored
+    again.set_weights(network.get_weights())
+    np.testing.assert_allclose(again([first, second]).scores[-1], after, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_settled_share_is_what_the_linear_model_counts(share: float) -> None:
+    side = cases.text()
+    network = cases.network(side, members=2)
+    texts = cases.read(side, cases.TEXTS)
+    one, other, linear = network([texts]).scores.numpy()
+    network.settle(share)
+    vote = network.vote(network([texts]).scores)
+    np.testing.assert_allclose(vote, (1 - share) * (one + other) / 2 + share * linear, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_without_linear_model_has_nothing_to_weigh_or_share() -> None:
+    network = cases.network(cases.text(), ngrams=0)
+    network.weigh_runs([])
+    with pytest.raises(ValueError, match="Only a classifier with a linear model"):
+        network.settle(0.5)
 
 
 def test_padding_and_neighbours_change_nothing() -> None:

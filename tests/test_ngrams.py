@@ -138,6 +138,64 @@ def test_words_score_by_the_runs_of_all_their_characters() -> None:
         np.testing.assert_allclose(row, scores(layer, expected), rtol=1e-5, atol=1e-5)
 
 
+def counted(labels: np.ndarray, found: Sequence[Sequence[int]]) -> np.ndarray:
+    """What each text's labels come to in the buckets of its runs."""
+    total = np.zeros((BUCKETS, labels.shape[1]))
+    for label, places in zip(labels, found, strict=True):
+        for place in places:
+            total[place] += label
+    return total
+
+
+def test_runs_are_counted_for_the_labels_of_their_texts() -> None:
+    layer = built()
+    tokens, mask = padded(ROWS, padding=7)
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0]], np.float32)
+    found = layer.occurrences(tokens, tf.constant(labels), mask=mask)
+    np.testing.assert_allclose(found, counted(labels, [buckets(row, 3) for row in ROWS]))
+
+
+def test_runs_of_characters_are_counted_for_each_text_that_has_their_word() -> None:
+    layer, words = built(), [[7, 8, 9], [4], [], [5, 5]]
+    characters, mask = padded(words)
+    texts = [[0, 1, 0], [3, 0], []]
+    positions, there = padded(texts, 4, padding=3)
+    labels = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1]], np.float32)
+    found = layer.occurrences(characters, tf.constant(labels), mask=mask, positions=positions, words_mask=there)
+    expected = [[bucket for word in text for bucket in buckets(words[word], 3)] for text in texts]
+    np.testing.assert_allclose(found, counted(labels, expected))
+
+
+def told(within: np.ndarray, altogether: np.ndarray) -> np.ndarray:
+    """Naive Bayes by hand: how far the odds of each class move, on the average, when a run is seen."""
+    outside = altogether - within
+    total = within.sum(axis=0) + BUCKETS, outside.sum(axis=0) + BUCKETS
+    return np.mean([abs(np.log((within[:, c] + 1) / total[0][c] / ((outside[:, c] + 1) / total[1][c])))
+                    for c in range(CLASSES)], axis=0)  # fmt: skip
+
+
+def test_weighed_runs_count_by_what_they_tell_and_settling_changes_no_score() -> None:
+    layer = built()
+    tokens, mask = padded(ROWS)
+    generator = np.random.default_rng(2)
+    within = generator.integers(0, 9, (BUCKETS, CLASSES)).astype(np.float64)
+    altogether = within.max(axis=1, keepdims=True) + generator.integers(0, 9, (BUCKETS, 1))
+    traced = tf.function(lambda: layer(tokens, mask=mask))
+    layer.weigh(tf.constant(within, tf.float32), tf.constant(altogether, tf.float32))
+    weighed = traced().numpy()
+    table, bias = (weight.astype(np.float64) for weight in layer.get_weights())
+    layer.settle(1.0)
+    np.testing.assert_allclose(layer.get_weights()[0], table * told(within, altogether)[:, None], rtol=1e-4, atol=1e-5)
+    for row, scored in zip(ROWS, weighed, strict=True):
+        np.testing.assert_allclose(scored, scores(layer, buckets(row, 3)), rtol=1e-4, atol=1e-4)
+    # Nothing that was traced before knows another weighing.
+    np.testing.assert_allclose(traced(), weighed, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(layer(tokens, mask=mask), weighed, rtol=1e-5, atol=1e-5)
+    layer.settle(3.0)
+    np.testing.assert_allclose(layer(tokens, mask=mask), 3 * weighed, rtol=1e-5, atol=1e-5)
+    assert len(layer.weights) == 2
+
+
 def test_runs_spread_evenly_over_the_table() -> None:
     """Ten thousand pairs of a hundred words in a thousand buckets: ten each, with the spread of chance."""
     tokens = tf.constant([[first, second] for first in range(4, 104) for second in range(4, 104)], tf.int64)

@@ -25,6 +25,10 @@ class NGramScores(MaskedLayer):
     summed and divided by the square root of their number, which is what the
     unit length of a bag of words comes to.
 
+    Before training, `weigh` can be told in which classes' texts each run stands:
+    runs then count, and are learned, the more the better they tell classes
+    apart. `settle` afterwards makes that a part of the table.
+
     Args:
         classes: int >= 1. Number of scores.
         longest: int, 1 to 5. Tokens of the longest run.
@@ -47,7 +51,8 @@ class NGramScores(MaskedLayer):
         Weinberger et al. (2009), "Feature Hashing for Large Scale Multitask
         Learning"; Joulin et al. (2017), "Bag of Tricks for Efficient Text
         Classification", section 2.2; Bojanowski et al. (2017), section 3.2,
-        for the characters of words. arXiv:1607.04606
+        for the characters of words. arXiv:1607.04606. Wang and Manning (2012),
+        "Baselines and Bigrams", for runs that are weighed by naive Bayes.
     """
 
     def __init__(self, *, classes: int, longest: int, buckets: int, **options: Any):
@@ -60,6 +65,7 @@ class NGramScores(MaskedLayer):
         self.classes = classes
         self.longest = longest
         self.buckets = buckets
+        self._weighing: tf.Variable | None = None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the table and the bias."""
@@ -81,19 +87,80 @@ class NGramScores(MaskedLayer):
         """Scores texts; see the class."""
         table, rows = tf.convert_to_tensor(self.table), tf.shape(tokens)[0]
         total, count = tf.zeros([rows, self.classes]), tf.zeros([rows, 1])
-        for hashes, real in _runs(tf.cast(tokens, tf.int64), mask, self.longest):
+        for places, real in self._places(tokens, mask):
             weights = tf.cast(real, tf.float32)
-            found = tf.cast(tf.gather(table, tf.where(real, tf.math.floormod(hashes, self.buckets), 0)), tf.float32)
-            total += tf.einsum("btc,bt->bc", found, weights)
             count += tf.reduce_sum(weights, axis=1, keepdims=True)
+            if self._weighing is not None:
+                weights *= tf.gather(self._weighing, places)
+            found = tf.cast(tf.gather(table, places), tf.float32)
+            total += tf.einsum("btc,bt->bc", found, weights)
         if positions is not None:
             there = tf.cast(words_mask, tf.float32)
             total, count = (tf.einsum("btc,bt->bc", tf.gather(sums, positions), there) for sums in (total, count))
         return _SCALE * tf.math.divide_no_nan(total, tf.sqrt(count)) + self.bias
 
+    def occurrences(
+        self,
+        tokens: tf.Tensor,
+        labels: tf.Tensor,
+        *,
+        mask: tf.Tensor,
+        positions: tf.Tensor | None = None,
+        words_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Counts the runs of labelled texts.
+
+        Args:
+            tokens: see the class.
+            labels: float32 (texts, classes). What an occurrence counts for each class.
+            mask: see the class.
+            positions: see the class.
+            words_mask: see the class.
+
+        Returns:
+            float32 (buckets, classes).
+        """
+        if positions is not None:
+            places = tf.boolean_mask(positions, words_mask)
+            each = tf.repeat(labels, tf.math.count_nonzero(words_mask, axis=1), axis=0)
+            labels = tf.math.unsorted_segment_sum(each, places, tf.shape(tokens)[0])
+        counts = tf.zeros([self.buckets, labels.shape[1]])
+        for places, real in self._places(tokens, mask):
+            each = tf.repeat(labels, tf.math.count_nonzero(real, axis=1), axis=0)
+            counts += tf.math.unsorted_segment_sum(each, tf.boolean_mask(places, real), self.buckets)
+        return counts
+
+    def weigh(self, within: tf.Tensor, altogether: tf.Tensor) -> None:
+        """Lets runs count as much as they tell: the mean size of their log-odds, a class against all others.
+
+        Args:
+            within: float (buckets, classes). Occurrences in the texts of each class.
+            altogether: float (buckets, 1). Occurrences in all texts.
+        """
+        # Each run is taken to have occurred once more than it did.
+        inside, outside = within + 1.0, altogether - within + 1.0
+        shares = [counts / tf.reduce_sum(counts, axis=0) for counts in (inside, outside)]
+        # No weight: it is computed from the data anew where a training goes on, and of a trained model it is 1.
+        self._weighing = tf.Variable(
+            tf.reduce_mean(tf.abs(tf.math.log(shares[0] / shares[1])), axis=1), trainable=False, dtype=tf.float32
+        )
+
+    def settle(self, factor: float) -> None:
+        """Takes what runs were weighed by into the table, and multiplies all scores."""
+        if self._weighing is not None:
+            self.table.assign(self.table * self._weighing[:, tf.newaxis])
+            self._weighing.assign(tf.ones_like(self._weighing))
+        for weight in (self.table, self.bias):
+            weight.assign(weight * factor)
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments."""
         return {**super().get_config(), "classes": self.classes, "longest": self.longest, "buckets": self.buckets}
+
+    def _places(self, tokens: tf.Tensor, mask: tf.Tensor) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """Gives for each length of a run the rows of the table, int64 (batch, places), and which of them are real."""
+        for hashes, real in _runs(tf.cast(tokens, tf.int64), mask, self.longest):
+            yield tf.where(real, tf.math.floormod(hashes, self.buckets), 0), real
 
 
 def _runs(tokens: tf.Tensor, mask: tf.Tensor, longest: int) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:

@@ -1,6 +1,6 @@
 """The classifier: a few small recurrent networks that vote, and a linear model of neighbouring words beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -129,13 +129,43 @@ class LinearMember(keras.layers.Layer):
 
     def call(self, texts: Sequence[Inputs], numbers: Sequence[tf.Tensor]) -> tf.Tensor:
         """Returns scores float32 (batch, classes) of texts, whose tokens have these numbers, int32 (batch, time)."""
-        scores = [
-            layer(number, mask=text["mask"]) for layer, text, number in zip(self.tokens, texts, numbers, strict=True)
-        ]
+        return tf.add_n([layer(tokens, **where) for layer, tokens, where in self._read(texts, numbers)])
+
+    def weigh(self, batches: Iterable[tuple[Sequence[Inputs], Sequence[tf.Tensor], tf.Tensor]]) -> None:
+        """Lets runs count as much as they tell of training texts' labels; see `NGramScores.weigh`.
+
+        Args:
+            batches: texts and their tokens' numbers, as in a call, and labels
+                float32 (batch, classes), 1 where a label is right.
+        """
+        layers = (*self.tokens, *self.characters)
+        totals = [tf.Variable(tf.zeros([layer.buckets, layer.classes + 1])) for layer in layers]
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def count(texts: Sequence[Inputs], numbers: Sequence[tf.Tensor], labels: tf.Tensor) -> None:
+            counted = tf.concat([labels, tf.ones_like(labels[:, :1])], axis=1)
+            for total, (layer, tokens, where) in zip(totals, self._read(texts, numbers), strict=True):
+                total.assign_add(layer.occurrences(tokens, counted, **where))
+
+        for batch in batches:
+            count(*batch)
+        for layer, total in zip(layers, totals, strict=True):
+            layer.weigh(total[:, :-1], total[:, -1:])
+
+    def settle(self, factor: float) -> None:
+        """Ends the weighing, and multiplies all scores; see `NGramScores.settle`."""
+        for layer in (*self.tokens, *self.characters):
+            layer.settle(factor)
+
+    def _read(
+        self, texts: Sequence[Inputs], numbers: Sequence[tf.Tensor]
+    ) -> Iterator[tuple[NGramScores, tf.Tensor, dict[str, tf.Tensor]]]:
+        """Gives each layer with what it reads."""
+        for layer, text, number in zip(self.tokens, texts, numbers, strict=True):
+            yield layer, number, {"mask": text["mask"]}
         for layer, text in zip(self.characters, texts, strict=False):
             spelt = text["characters"]
-            scores.append(layer(spelt, mask=spelt != PAD, positions=text["positions"], words_mask=text["mask"]))
-        return tf.add_n(scores)
+            yield layer, spelt, {"mask": spelt != PAD, "positions": text["positions"], "words_mask": text["mask"]}
 
 
 @keras.saving.register_keras_serializable(package="nlp_rnn")
@@ -144,7 +174,7 @@ class Classifier(keras.Model):
 
     The vote is the mean of the recurrent members' scores, which is to say the
     geometric mean of their probabilities; the linear model counts as much as
-    they do together.
+    they do together, until `settle` is told its share.
 
     Args:
         classes: int >= 2, or 1 with `multi_label`. Number of labels.
@@ -165,7 +195,8 @@ class Classifier(keras.Model):
 
     Reference:
         Hansen and Salamon (1990) for the ensemble; Cheng et al. (2016),
-        arXiv:1606.07792, for the linear model beside it.
+        arXiv:1606.07792, for the linear model beside it; Mesnil et al. (2015),
+        arXiv:1412.5335, for one that naive Bayes weighs.
     """
 
     def __init__(
@@ -222,11 +253,49 @@ class Classifier(keras.Model):
         attention = zip(*(answer.attention for answer in answers), strict=True)
         return Votes(tf.stack(scores), tuple(tf.add_n(list(weights)) / len(answers) for weights in attention))
 
+    def weigh_runs(self, batches: Iterable[tuple[Sequence[Inputs], tf.Tensor]]) -> None:
+        """Lets the linear model, if there is one, read runs of tokens by how much they tell of training texts' labels.
+
+        Args:
+            batches: texts as in a call, and labels float32 (batch, classes), 1 where a label is right.
+        """
+        if self.linear is not None:
+            numbers = self.members[0].embedding.numbers
+            self.linear.weigh((texts, [numbers(text) for text in texts], labels) for texts, labels in batches)
+
+    def settle(self, linear_share: float) -> None:
+        """Makes a part of the weights what is known of the members once they are trained.
+
+        Args:
+            linear_share: float, 0 to 1. What the linear model counts in the vote, 0.5 so far; the recurrent
+                members together count the rest. How its runs were weighed becomes a part of it, too.
+
+        Raises:
+            ValueError: there is no linear model.
+        """
+        if self.linear is None:
+            raise ValueError("Only a classifier with a linear model has shares to settle.")
+        self.linear.settle(2 * linear_share)
+        for member in self.members:
+            for weight in member.projection.weights:
+                weight.assign(weight * 2 * (1 - linear_share))
+
     def vote(self, scores: tf.Tensor) -> tf.Tensor:
         """Returns the members' common scores, float32 (batch, classes), of theirs, (members, batch, classes)."""
+        return tf.reduce_mean(self.sides(scores), axis=0)
+
+    def sides(self, scores: tf.Tensor) -> tf.Tensor:
+        """Returns the common scores of the recurrent members, and those of the linear model, if there is one.
+
+        Args:
+            scores: float32 (members, batch, classes), as in `Votes`.
+
+        Returns:
+            float32 (1 or 2, batch, classes).
+        """
         if self.linear is None:
-            return tf.reduce_mean(scores, axis=0)
-        return (tf.reduce_mean(scores[:-1], axis=0) + scores[-1]) / 2
+            return tf.reduce_mean(scores, axis=0, keepdims=True)
+        return tf.stack([tf.reduce_mean(scores[:-1], axis=0), scores[-1]])
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns None: Keras attaches no mask to the scores."""

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlp_rnn import batching, classification_metrics
-from nlp_rnn.calibration import fit_temperature
+from nlp_rnn.calibration import fit_share, fit_temperature
 from nlp_rnn.config import EPOCH_STEPS, ConfigError
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.cutting import cut_texts
@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 1000
 # Cut at random, a text has more pieces than in its likeliest form; what is longer still is cut off.
 _ROOM_TO_SAMPLE = 1.5
+_COUNTED = 100_000  # training texts, evenly spread, whose runs are counted; of more than that
 _MISTAKES = 10  # shown in a review
 
 
@@ -107,6 +108,7 @@ class ClassificationTask:
 
     def set_up(self) -> Training:
         """Returns what the train loop needs; the training set is measured here."""
+        self._weigh_runs()
         longest = self.run.reading.maximum_length
         lengths = self._lengths
         if cut := int(np.sum(np.maximum(lengths.source, lengths.target) > longest)):
@@ -144,6 +146,20 @@ class ClassificationTask:
         if self.corpus.stream is None:
             return made
         return self._on_stream(made, self.corpus.stream, FixedShapes(lengths=lengths, batching=settings, end_tokens=0))
+
+    def _weigh_runs(self) -> None:
+        """Tells the network which runs of tokens stand in texts of which labels."""
+        texts, reader = self._training_texts
+        if len(texts) > _COUNTED:
+            texts = texts.select(np.linspace(0, len(texts) - 1, _COUNTED, dtype=np.int64))
+        batches = batching.classification_evaluation_batches(
+            texts,
+            reader=reader,
+            classes=len(self.text.labels),
+            batching=self.run.batching,
+            maximum_length=self.run.reading.maximum_length,
+        )
+        self.network.weigh_runs((batch["texts"], batch["labels"]) for batch in batches)
 
     def _on_stream(self, made: Training, stream: Stream, shapes: FixedShapes) -> Training:
         numbers = {label: number for number, label in enumerate(self.text.labels)}
@@ -223,8 +239,8 @@ class ClassificationTask:
 
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the labels on the validation set."""
-        scores_of, right = self._validation_scores(), self._validation_labels()
-        return lambda: self._measured(scores_of(), right)
+        sides_of, right = self._validation_sides(), self._validation_labels()
+        return lambda: self._measured(sides_of().mean(axis=0), right)
 
     def _measured(self, scores: np.ndarray, right: np.ndarray) -> dict[str, float]:
         """Returns the loss and the metrics of scores of the validation set."""
@@ -252,8 +268,8 @@ class ClassificationTask:
             right[row, labels] = 1
         return right
 
-    def _validation_scores(self) -> Callable[[], np.ndarray]:
-        """Returns what computes the scores of the validation texts, float32 (rows, classes)."""
+    def _validation_sides(self) -> Callable[[], np.ndarray]:
+        """Returns what scores the validation texts, float32 (sides, rows, classes); see `Classifier.sides`."""
         texts, reader = self._validation_texts
         batches = batching.classification_evaluation_batches(
             texts,
@@ -265,13 +281,14 @@ class ClassificationTask:
 
         @tf.function(autograph=False, reduce_retracing=True)
         def score(texts: Any) -> tf.Tensor:
-            return self.network.vote(self.network(list(texts)).scores)
+            return self.network.sides(self.network(list(texts)).scores)
 
         def compute() -> np.ndarray:
-            scores: np.ndarray = np.zeros((len(self.validation), len(self.text.labels)), np.float32)
+            sides = 1 if self.network.linear is None else 2
+            scores: np.ndarray = np.zeros((sides, len(self.validation), len(self.text.labels)), np.float32)
             for batch in batches:
                 rows = batch["rows"].numpy()
-                scores[rows] = score(batch["texts"]).numpy()[: len(rows)]
+                scores[:, rows] = score(batch["texts"]).numpy()[:, : len(rows)]
             return scores
 
         return compute
@@ -279,18 +296,28 @@ class ClassificationTask:
     @functools.cached_property
     def _served_scores(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Of the trained network, on the validation set: its scores, those that exports give, and the temperature."""
-        scores = self._validation_scores()()
+        scores = self._validation_sides()().mean(axis=0)
         temperature = fit_temperature(scores, self._validation_labels(), multi_label=self.network.multi_label)
         return scores, scores / np.float32(temperature), temperature
 
     def finish(self) -> tuple[ClassificationText, dict[str, Any]]:
-        """Fits the temperature; returns what stands between text and network now, and the metrics of what is served.
+        """Fits the linear model's share of the vote, and the temperature.
 
         Called once, when the network is trained.
+
+        Returns:
+            What stands between text and network now, and the metrics of what is served.
         """
-        scores, served, temperature = self._served_scores
         right = self._validation_labels()
-        metrics = {**self._measured(served, right), "temperature": temperature}
+        fitted = {}
+        if self.network.linear is not None:
+            recurrent, linear = self._validation_sides()()
+            share = fit_share(recurrent, linear, right, multi_label=self.network.multi_label)
+            self.network.settle(share)
+            fitted["linear_share"] = share
+            _log.info("The linear model's scores count %.2f, the recurrent members' %.2f.", share, 1 - share)
+        scores, served, temperature = self._served_scores
+        metrics = {**self._measured(served, right), **fitted, "temperature": temperature}
         if not self.network.multi_label:
             before = self._measured(scores, right)["expected_calibration_error"]
             metrics["uncalibrated_expected_calibration_error"] = before
