@@ -52,8 +52,8 @@ def evaluate(
 
         Of a translator:
 
-        * `bleu`, without regard to case if the model writes lower case only,
-          `bleu_cased`, `chrf`, `bleu_signature`: see
+        * `bleu` and `chrf`, without regard to case if the model writes lower
+          case only, `bleu_cased`, `bleu_signature`, `chrf_signature`: see
           `metrics.translation_metrics`;
         * `word_error_rate`: the share of examples that are not entirely right.
           It has its name from tasks whose examples are single words, such as

@@ -20,12 +20,13 @@ def translation_metrics(
     Args:
         hypotheses: Translations, as plain (not tokenized) text.
         references: What they should be.
-        lowercase: Let `bleu` ignore case: right for a model that writes lower
-            case only.
+        lowercase: Let `bleu` and `chrf` ignore case: right for a model that
+            writes lower case only.
 
     Returns:
-        `bleu` (tokenizer 13a), `bleu_cased` and `chrf` (chrF2), which heed
-        case whatever `lowercase` says, and `bleu_signature`, that of `bleu`.
+        `bleu` (tokenizer 13a), `bleu_cased`, which heeds case whatever
+        `lowercase` says, `chrf` (chrF2), and `bleu_signature` and
+        `chrf_signature`, which say how they were computed.
 
     Raises:
         ValueError: No examples, or not one hypothesis for each reference.
@@ -35,25 +36,26 @@ def translation_metrics(
     """
     _require_pairs(hypotheses, references)
     # `force` only keeps quiet about text that looks tokenized; it changes no score.
-    bleu = BLEU(lowercase=lowercase, force=True)
+    bleu, chrf = BLEU(lowercase=lowercase, force=True), CHRF(lowercase=lowercase)
     cased = BLEU(force=True)
     score = bleu.corpus_score(hypotheses, [references]).score
     return {
         "bleu": score,
         "bleu_cased": cased.corpus_score(hypotheses, [references]).score if lowercase else score,
-        "chrf": CHRF().corpus_score(hypotheses, [references]).score,
+        "chrf": chrf.corpus_score(hypotheses, [references]).score,
         "bleu_signature": str(bleu.get_signature()),
+        "chrf_signature": str(chrf.get_signature()),
     }
 
 
-def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-    """Returns the chrF2 of each example for itself, between 0 and 100, which heeds case.
+def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str], *, lowercase: bool) -> list[float]:
+    """Returns the chrF2 of each example for itself, between 0 and 100; `lowercase` ignores case.
 
     Raises:
         ValueError: No examples, or not one hypothesis for each reference.
     """
     _require_pairs(hypotheses, references)
-    measure = CHRF()
+    measure = CHRF(lowercase=lowercase)
     pairs = zip(hypotheses, references, strict=True)
     return [measure.sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs]
 

@@ -89,6 +89,8 @@ def test_case_counts_only_for_models_that_write_it(models: dict[str, Path], tmp_
     cased, lower = evaluate(models["cased"], data), evaluate(models["lower"], data)
     assert lower["bleu"] == sacrebleu.corpus_bleu(hypotheses, [references], lowercase=True).score
     assert lower["bleu_cased"] == cased["bleu_cased"] < lower["bleu"]
+    assert lower["chrf"] > cased["chrf"]
+    assert "case:lc" in lower["chrf_signature"]
     assert "case:lc" in lower["bleu_signature"]
     assert (cased["word_error_rate"], cased["token_error_rate"]) == (2 / 3, 2 / 16)
     assert (lower["word_error_rate"], lower["token_error_rate"]) == (1 / 3, 1 / 16)

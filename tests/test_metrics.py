@@ -29,16 +29,21 @@ def test_scores_are_those_of_sacrebleu() -> None:
     measured = translation_metrics(HYPOTHESES, REFERENCES, lowercase=True)
     assert measured["bleu"] == sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES], lowercase=True).score
     assert measured["bleu_cased"] == sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score
-    assert measured["chrf"] == sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score
+    lower = [text.lower() for text in REFERENCES]
+    assert measured["chrf"] == sacrebleu.corpus_chrf([text.lower() for text in HYPOTHESES], [lower]).score
+    cased = translation_metrics(HYPOTHESES, REFERENCES, lowercase=False)
+    assert cased["chrf"] == sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score < measured["chrf"]
     assert measured["bleu"] > measured["bleu_cased"] > 0
 
 
-def test_the_signature_says_how_bleu_was_computed() -> None:
+def test_the_signatures_say_how_scores_were_computed() -> None:
     cased = translation_metrics(HYPOTHESES, REFERENCES, lowercase=False)
     lower = translation_metrics(HYPOTHESES, REFERENCES, lowercase=True)
     assert cased["bleu"] == cased["bleu_cased"] == lower["bleu_cased"]
     assert "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp" in str(cased["bleu_signature"])
     assert "nrefs:1|case:lc|eff:no|tok:13a|smooth:exp" in str(lower["bleu_signature"])
+    assert "nrefs:1|case:mixed|eff:yes|nc:6|nw:0" in str(cased["chrf_signature"])
+    assert "nrefs:1|case:lc|eff:yes|nc:6|nw:0" in str(lower["chrf_signature"])
 
 
 def test_sequence_error_rate_counts_examples_with_any_error() -> None:
@@ -109,5 +114,5 @@ def test_each_sentence_s_chrf_is_sacrebleu_s() -> None:
     expected = [
         sacrebleu.sentence_chrf(*pair).score for pair in zip(HYPOTHESES, [[r] for r in REFERENCES], strict=True)
     ]
-    assert sentence_chrf(HYPOTHESES, REFERENCES) == pytest.approx(expected)
-    assert sentence_chrf(["abc", "x"], ["abc", "abc"]) == [100.0, 0.0]
+    assert sentence_chrf(HYPOTHESES, REFERENCES, lowercase=False) == pytest.approx(expected)
+    assert sentence_chrf(["abc", "x", "Abc"], ["abc"] * 3, lowercase=True) == [100.0, 0.0, 100.0]

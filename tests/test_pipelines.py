@@ -89,8 +89,8 @@ def test_a_held_out_set_is_measured(run: Script, model: Path, tmp_path: Path) ->
     done = run("evaluate.py", "--model", model, "--test", *test, "--predictions", tmp_path / "hypotheses.de")
     (result,) = results(done)
     assert set(result) == {
-        "bleu", "bleu_cased", "chrf", "bleu_signature", "word_error_rate", "token_error_rate", "examples",
-        "truncated", "seconds",
+        "bleu", "bleu_cased", "chrf", "bleu_signature", "chrf_signature", "word_error_rate",
+        "token_error_rate", "examples", "truncated", "seconds",
     }  # fmt: skip
     assert (result["examples"], result["truncated"]) == (50, 0)
     assert 0 <= result["bleu"] <= 100

@@ -204,7 +204,8 @@ class TranslationTask:
         examples = self.corpus.validation.select(range(min(_REVIEWED, len(self.corpus.validation))))
         sources, references = list(examples["source"]), list(examples["target"])
         hypotheses = self._translator(examples)()
-        scores = sentence_chrf(hypotheses, references)
+        lowercase = self.run.text.lowercase
+        scores = sentence_chrf(hypotheses, references, lowercase=lowercase)
         worst = sorted(range(len(scores)), key=scores.__getitem__)[:_MISTAKES]
         mistakes = [
             Mistake(
@@ -212,7 +213,7 @@ class TranslationTask:
                 note=f"chrF {scores[row]:.1f}",
             )
             for row in worst
-            if hypotheses[row] != references[row]
+            if hypotheses[row] != (references[row].lower() if lowercase else references[row])
         ]
         return Review(
             lengths={"source tokens": self._lengths.source, "target tokens": self._lengths.target},
