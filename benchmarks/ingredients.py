@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def scores(task: Any, texts: list[str]) -> Any:
     reader, network = task.text.reader, task.network
     found = []
     for first in range(0, len(texts), AT_ONCE):
-        cut = reader.cut(tf.constant(texts[first : first + AT_ONCE]))
+        cut = reader.cut(tf.constant(texts[first : first + AT_ONCE]))[:, : task.run.reading.maximum_length]
         units = cut.to_tensor()
         inputs = {**reader.inputs(units), "mask": tf.sequence_mask(cut.row_lengths(), tf.shape(units)[1])}
         found.append(network.sides(network([inputs]).scores).numpy())
@@ -125,9 +124,7 @@ def main() -> None:
             ).items():
                 total[side] = total.get(side, 0) + count
             shares = {side: round(100 * count / measured, 2) for side, count in total.items()}
-            best = max(total.values()) / measured
-            deviation = round(100 * math.sqrt(best * (1 - best) / measured), 2)
-            print(json.dumps({"without": line, "texts": measured, **shares, "deviation": deviation}), flush=True)
+            print(json.dumps({"without": line, "texts": measured, **shares}), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from nlp_rnn.folders import add_version, versions
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _KEPT = 2
 _STATE, _ARRAYS, _DIGEST = "state.json", "arrays.npz", "digest"
 _ROWS_AT_ONCE = 1000

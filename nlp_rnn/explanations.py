@@ -22,8 +22,8 @@ p { margin: .3em 0 }
 </head>
 <body>
 <h1>What the labels lean on</h1>
-<p>The darker a word, the more the decision leaned on it. Hold the pointer over a word for its weight; the weights of
-a text add up to 1.</p>
+<p>The darker a word, the more the recurrent networks attended to it when they decided. Hold the pointer over
+a word for its weight; the weights of a text add up to 1.</p>
 """
 _FOOT = "</body>\n</html>\n"
 

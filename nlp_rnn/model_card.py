@@ -85,8 +85,8 @@ All settings are in `config.json`, the epochs in `history.csv`, pictures in `plo
 
 ## Metrics
 
-On the validation set, by which the best epoch was chosen; on texts that had no part in the training expect a little
-less.
+On the validation set, by which the best epoch was chosen, and what a classifier fits at the end; on texts that had
+no part in the training expect a little less.
 
 | metric | value |
 | --- | --- |

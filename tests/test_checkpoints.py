@@ -151,9 +151,9 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
 
 def test_one_of_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr("nlp_rnn.checkpoints.FORMAT", 2)
+        newer.setattr("nlp_rnn.checkpoints.FORMAT", 3)
         filled(tmp_path)
-    with pytest.raises(ConfigError, match="has format 2; .* goes on from format 1"):
+    with pytest.raises(ConfigError, match="has format 3; .* goes on from format 2"):
         Checkpoints(folder=tmp_path, settings=SETTINGS).read()
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -84,8 +85,9 @@ def weighed(task: ClassificationTask, rows: list[int]) -> np.ndarray:
     units = reader.cut(tf.constant([TEXTS[row] for row in rows])).to_tensor()
     numbers = task.network.members[0].embedding.numbers(reader.inputs(units))
     labels = tf.one_hot([task.numbered["label"][row][0] for row in rows], 3)
-    within = layer.occurrences(numbers, labels, mask=units != "")
-    layer.weigh(within, tf.reduce_sum(within, axis=1, keepdims=True))
+    within = tf.Variable(tf.zeros((layer.buckets, 3)))
+    layer.count(within, numbers, labels, mask=units != "")
+    layer.weigh(within.numpy(), within.numpy().sum(axis=1))
     return weighing(task)
 
 
@@ -120,6 +122,34 @@ def test_the_linear_model_is_believed_as_much_as_the_validation_set_says() -> No
     after = network.vote(network(list(batch["texts"])).scores)
     share = metrics["linear_share"]
     np.testing.assert_allclose(after, (1 - share) * before[0] + share * before[1], rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_is_counted_without_a_linear_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "ngrams", 0)
+    task = prepare()
+    task.set_up()
+    _, metrics = task.finish()
+    assert "linear_share" not in metrics
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reading": ReadingConfig(tokenizer="sentencepiece", vocabulary_size=40, subword_sampling=0.1)},
+        {"data": DataConfig(multi_label=True)},
+        {"training": ClassifierTrainingConfig(precision="mixed_float16")},
+        {"training": ClassifierTrainingConfig(precision="mixed_bfloat16")},
+    ],
+    ids=["sampled subwords", "several labels", "float16", "bfloat16"],
+)
+def test_runs_are_weighed_however_texts_are_read(changes: dict[str, Any]) -> None:
+    labels = [[label] for label in LABELS] if "data" in changes else LABELS
+    task = prepare(labels, **changes)
+    training = task.set_up()
+    assert weighing(task).max() > 1.1 * weighing(task).min() > 0
+    assert np.isfinite(training.validate()["validation_loss"])
+    task.finish()
+    np.testing.assert_array_equal(weighing(task), 1)
 
 
 def test_of_many_texts_some_from_all_over_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,12 +147,19 @@ def counted(labels: np.ndarray, found: Sequence[Sequence[int]]) -> np.ndarray:
     return total
 
 
+def totals(layer: NGramScores, tokens: tf.Tensor, labels: np.ndarray, **where: tf.Tensor) -> np.ndarray:
+    """What is counted in a table that is not empty."""
+    table = tf.Variable(tf.ones((BUCKETS, labels.shape[1])))
+    layer.count(table, tokens, tf.constant(labels), **where)
+    return table.numpy() - 1
+
+
 def test_runs_are_counted_for_the_labels_of_their_texts() -> None:
     layer = built()
     tokens, mask = padded(ROWS, padding=7)
     labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0]], np.float32)
-    found = layer.occurrences(tokens, tf.constant(labels), mask=mask)
-    np.testing.assert_allclose(found, counted(labels, [buckets(row, 3) for row in ROWS]))
+    expected = counted(labels, [buckets(row, 3) for row in ROWS])
+    np.testing.assert_allclose(totals(layer, tokens, labels, mask=mask), expected)
 
 
 def test_runs_of_characters_are_counted_for_each_text_that_has_their_word() -> None:
@@ -161,34 +168,73 @@ def test_runs_of_characters_are_counted_for_each_text_that_has_their_word() -> N
     texts = [[0, 1, 0], [3, 0], []]
     positions, there = padded(texts, 4, padding=3)
     labels = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1]], np.float32)
-    found = layer.occurrences(characters, tf.constant(labels), mask=mask, positions=positions, words_mask=there)
+    found = totals(layer, characters, labels, mask=mask, positions=positions, words_mask=there)
     expected = [[bucket for word in text for bucket in buckets(words[word], 3)] for text in texts]
     np.testing.assert_allclose(found, counted(labels, expected))
 
 
-def told(within: np.ndarray, altogether: np.ndarray) -> np.ndarray:
-    """Naive Bayes by hand: how far the odds of each class move, on the average, when a run is seen."""
-    outside = altogether - within
-    total = within.sum(axis=0) + BUCKETS, outside.sum(axis=0) + BUCKETS
-    return np.mean([abs(np.log((within[:, c] + 1) / total[0][c] / ((outside[:, c] + 1) / total[1][c])))
-                    for c in range(CLASSES)], axis=0)  # fmt: skip
+def weights(within: Sequence[Sequence[float]], altogether: Sequence[float] | None = None) -> np.ndarray:
+    """What runs with these counts weigh; the buckets after them never occurred."""
+    counts = np.zeros((BUCKETS, CLASSES))
+    counts[: len(within)] = within
+    total = counts.sum(axis=1)
+    total[: len(within)] = counts.sum(axis=1)[: len(within)] if altogether is None else altogether
+    layer = built()
+    layer.weigh(counts, total)
+    found: np.ndarray = layer._weighing.numpy()
+    return found
 
 
-def test_weighed_runs_count_by_what_they_tell_and_settling_changes_no_score() -> None:
+def test_a_run_s_weight_by_hand() -> None:
+    """Three classes with 10, 10 and 20 occurrences; the first run has 5 of its 5 in the first class."""
+    found = weights([[5, 0, 0], [5, 10, 20]])
+    first = abs(np.log((5 + 0.5) / (0 + 1.5) * 3))
+    second = abs(np.log((0 + 0.5) / (5 + 1.5) * 3))
+    third = abs(np.log((0 + 1) / (5 + 1)))
+    assert found[0] == pytest.approx(0.25 * first + 0.25 * second + 0.5 * third, rel=1e-6)
+
+
+def test_a_run_that_is_spread_as_its_classes_are_tells_nothing_however_large_the_table() -> None:
+    """Unequal classes, and many more buckets than occurrences."""
+    found = weights([[100, 200, 3000], [1000, 2000, 30000], [5, 0, 0], [0, 13, 0]])
+    assert found[:2] == pytest.approx([0, 0], abs=0.05)
+    assert found[2:4].min() > 1
+
+
+def test_a_class_that_no_counted_text_has_changes_no_weight() -> None:
+    with_it, without = weights([[6, 0, 0], [3, 9, 0]]), weights([[6, 0, 0], [3, 9, 0]], [6, 12])
+    np.testing.assert_allclose(with_it, without)
+    two = np.zeros((BUCKETS, 2))
+    two[:2] = [[6, 0], [3, 9]]
+    alone = NGramScores(classes=2, longest=3, buckets=BUCKETS)
+    alone.build((None, None))
+    alone.weigh(two, two.sum(axis=1))
+    np.testing.assert_allclose(with_it, alone._weighing, rtol=1e-6)
+
+
+def test_nothing_is_weighed_where_all_texts_have_the_same_labels() -> None:
+    np.testing.assert_array_equal(weights([[6, 6, 0], [3, 3, 0]], [6, 3]), 1)
+    np.testing.assert_array_equal(weights([[0, 0, 0]]), 1)
+
+
+def test_a_run_that_was_not_counted_can_still_be_learned() -> None:
+    found = weights([[5, 0, 0], [5, 10, 20]])
+    np.testing.assert_allclose(found[2:], found[:2].mean(), rtol=1e-6)
+
+
+def test_settling_changes_no_score_but_by_its_factor() -> None:
     layer = built()
     tokens, mask = padded(ROWS)
-    generator = np.random.default_rng(2)
-    within = generator.integers(0, 9, (BUCKETS, CLASSES)).astype(np.float64)
-    altogether = within.max(axis=1, keepdims=True) + generator.integers(0, 9, (BUCKETS, 1))
+    within = np.random.default_rng(2).integers(0, 9, (BUCKETS, CLASSES)).astype(np.float64)
     traced = tf.function(lambda: layer(tokens, mask=mask))
-    layer.weigh(tf.constant(within, tf.float32), tf.constant(altogether, tf.float32))
+    layer.weigh(within, within.sum(axis=1))
+    by_table = layer.get_weights()[0].astype(np.float64) * layer._weighing.numpy()[:, None]
     weighed = traced().numpy()
-    table, bias = (weight.astype(np.float64) for weight in layer.get_weights())
     layer.settle(1.0)
-    np.testing.assert_allclose(layer.get_weights()[0], table * told(within, altogether)[:, None], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.get_weights()[0], by_table, rtol=1e-5)
     for row, scored in zip(ROWS, weighed, strict=True):
         np.testing.assert_allclose(scored, scores(layer, buckets(row, 3)), rtol=1e-4, atol=1e-4)
-    # Nothing that was traced before knows another weighing.
+    # What was traced before weighs nothing twice.
     np.testing.assert_allclose(traced(), weighed, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(layer(tokens, mask=mask), weighed, rtol=1e-5, atol=1e-5)
     layer.settle(3.0)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.layers.masked import MaskedLayer
@@ -99,51 +100,66 @@ class NGramScores(MaskedLayer):
             total, count = (tf.einsum("btc,bt->bc", tf.gather(sums, positions), there) for sums in (total, count))
         return _SCALE * tf.math.divide_no_nan(total, tf.sqrt(count)) + self.bias
 
-    def occurrences(
+    def count(
         self,
+        totals: tf.Variable,
         tokens: tf.Tensor,
         labels: tf.Tensor,
         *,
         mask: tf.Tensor,
         positions: tf.Tensor | None = None,
         words_mask: tf.Tensor | None = None,
-    ) -> tf.Tensor:
+    ) -> None:
         """Counts the runs of labelled texts.
 
         Args:
+            totals: float32 (buckets, any). What is added to.
             tokens: see the class.
-            labels: float32 (texts, classes). What an occurrence counts for each class.
+            labels: float32 (texts, any). What an occurrence in each text adds.
             mask: see the class.
             positions: see the class.
             words_mask: see the class.
-
-        Returns:
-            float32 (buckets, classes).
         """
         if positions is not None:
-            places = tf.boolean_mask(positions, words_mask)
+            words = tf.boolean_mask(positions, words_mask)
             each = tf.repeat(labels, tf.math.count_nonzero(words_mask, axis=1), axis=0)
-            labels = tf.math.unsorted_segment_sum(each, places, tf.shape(tokens)[0])
-        counts = tf.zeros([self.buckets, labels.shape[1]])
+            labels = tf.math.unsorted_segment_sum(each, words, tf.shape(tokens)[0])
         for places, real in self._places(tokens, mask):
             each = tf.repeat(labels, tf.math.count_nonzero(real, axis=1), axis=0)
-            counts += tf.math.unsorted_segment_sum(each, tf.boolean_mask(places, real), self.buckets)
-        return counts
+            totals.scatter_add(tf.IndexedSlices(each, tf.boolean_mask(places, real)))
 
-    def weigh(self, within: tf.Tensor, altogether: tf.Tensor) -> None:
-        """Lets runs count as much as they tell: the mean size of their log-odds, a class against all others.
+    def weigh(self, within: np.ndarray, altogether: np.ndarray) -> None:
+        """Lets runs count as much as they tell.
+
+        That is how far they move the log-odds of a class against all others,
+        up or down: the mean over classes by their size. Each run is taken to
+        have occurred twice more than it did, in texts of an average mixture,
+        of which it tells nothing. Runs without occurrence, as there are in
+        later rows of a stream, weigh what others do in the mean.
 
         Args:
             within: float (buckets, classes). Occurrences in the texts of each class.
-            altogether: float (buckets, 1). Occurrences in all texts.
+            altogether: float (buckets,). Occurrences in all texts.
         """
-        # Each run is taken to have occurred once more than it did.
-        inside, outside = within + 1.0, altogether - within + 1.0
-        shares = [counts / tf.reduce_sum(counts, axis=0) for counts in (inside, outside)]
-        # No weight: it is computed from the data anew where a training goes on, and of a trained model it is 1.
-        self._weighing = tf.Variable(
-            tf.reduce_mean(tf.abs(tf.math.log(shares[0] / shares[1])), axis=1), trainable=False, dtype=tf.float32
-        )
+        seen = altogether > 0
+        weights = np.zeros(int(seen.sum()))
+        sizes = within.sum(axis=0) / max(altogether.sum(), 1.0)
+        # Of a class that all texts have, or none, nothing can be told.
+        told = [number for number, size in enumerate(sizes) if 0 < size < 1]
+        for number in told:
+            size, inside = sizes[number], within[seen, number].astype(np.float64)
+            odds = (inside + 2 * size) / (altogether[seen] - inside + 2 * (1 - size))
+            weights += size * np.abs(np.log(odds * (1 - size) / size))
+        weighing: np.ndarray = np.ones(self.buckets, np.float32)
+        if told:
+            weights /= sizes[told].sum()
+            weighing[:] = weights.mean()
+            weighing[seen] = weights
+        if self._weighing is None:
+            # No weight: it is computed from the data anew where a training goes on, and of a trained model it is 1.
+            self._weighing = tf.Variable(weighing, trainable=False)
+        else:
+            self._weighing.assign(weighing)
 
     def settle(self, factor: float) -> None:
         """Takes what runs were weighed by into the table, and multiplies all scores."""

@@ -145,12 +145,13 @@ class LinearMember(keras.layers.Layer):
         def count(texts: Sequence[Inputs], numbers: Sequence[tf.Tensor], labels: tf.Tensor) -> None:
             counted = tf.concat([labels, tf.ones_like(labels[:, :1])], axis=1)
             for total, (layer, tokens, where) in zip(totals, self._read(texts, numbers), strict=True):
-                total.assign_add(layer.occurrences(tokens, counted, **where))
+                layer.count(total, tokens, counted, **where)
 
         for batch in batches:
             count(*batch)
         for layer, total in zip(layers, totals, strict=True):
-            layer.weigh(total[:, :-1], total[:, -1:])
+            counts = total.numpy()
+            layer.weigh(counts[:, :-1], counts[:, -1])
 
     def settle(self, factor: float) -> None:
         """Ends the weighing, and multiplies all scores; see `NGramScores.settle`."""

@@ -149,6 +149,8 @@ class ClassificationTask:
 
     def _weigh_runs(self) -> None:
         """Tells the network which runs of tokens stand in texts of which labels."""
+        if self.network.linear is None:
+            return
         texts, reader = self._training_texts
         if len(texts) > _COUNTED:
             texts = texts.select(np.linspace(0, len(texts) - 1, _COUNTED, dtype=np.int64))
@@ -240,7 +242,19 @@ class ClassificationTask:
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the labels on the validation set."""
         sides_of, right = self._validation_sides(), self._validation_labels()
-        return lambda: self._measured(sides_of().mean(axis=0), right)
+        return lambda: self._measured(self._vote(sides_of(), right)[0], right)
+
+    def _vote(self, sides: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float]:
+        """Returns common scores (rows, classes), and what the linear model counts, for which the labels are likeliest.
+
+        Args:
+            sides: float32 (sides, rows, classes); see `Classifier.sides`.
+            right: float32 (rows, classes), 1 where a label is right.
+        """
+        if len(sides) == 1:
+            return sides[0], 0.0
+        share = fit_share(sides[0], sides[1], right, multi_label=self.network.multi_label)
+        return np.float32(1 - share) * sides[0] + np.float32(share) * sides[1], share
 
     def _measured(self, scores: np.ndarray, right: np.ndarray) -> dict[str, float]:
         """Returns the loss and the metrics of scores of the validation set."""
@@ -311,8 +325,7 @@ class ClassificationTask:
         right = self._validation_labels()
         fitted = {}
         if self.network.linear is not None:
-            recurrent, linear = self._validation_sides()()
-            share = fit_share(recurrent, linear, right, multi_label=self.network.multi_label)
+            _, share = self._vote(self._validation_sides()(), right)
             self.network.settle(share)
             fitted["linear_share"] = share
             _log.info("The linear model's scores count %.2f, the recurrent members' %.2f.", share, 1 - share)
