@@ -147,6 +147,16 @@ class ClassificationTask:
             return made
         return self._on_stream(made, self.corpus.stream, FixedShapes(lengths=lengths, batching=settings, end_tokens=0))
 
+    def _in_order(self, texts: datasets.Dataset, reader: TextReader) -> tf.data.Dataset:
+        """Returns all of some texts in batches."""
+        return batching.classification_evaluation_batches(
+            texts,
+            reader=reader,
+            classes=len(self.text.labels),
+            batching=self.run.batching,
+            maximum_length=self.run.reading.maximum_length,
+        )
+
     def _weigh_runs(self) -> None:
         """Tells the network which runs of tokens stand in texts of which labels."""
         if self.network.linear is None:
@@ -154,13 +164,7 @@ class ClassificationTask:
         texts, reader = self._training_texts
         if len(texts) > _COUNTED:
             texts = texts.select(np.linspace(0, len(texts) - 1, _COUNTED, dtype=np.int64))
-        batches = batching.classification_evaluation_batches(
-            texts,
-            reader=reader,
-            classes=len(self.text.labels),
-            batching=self.run.batching,
-            maximum_length=self.run.reading.maximum_length,
-        )
+        batches = self._in_order(texts, reader)
         self.network.weigh_runs((batch["texts"], batch["labels"]) for batch in batches)
 
     def _on_stream(self, made: Training, stream: Stream, shapes: FixedShapes) -> Training:
@@ -285,13 +289,7 @@ class ClassificationTask:
     def _validation_sides(self) -> Callable[[], np.ndarray]:
         """Returns what scores the validation texts, float32 (sides, rows, classes); see `Classifier.sides`."""
         texts, reader = self._validation_texts
-        batches = batching.classification_evaluation_batches(
-            texts,
-            reader=reader,
-            classes=len(self.text.labels),
-            batching=self.run.batching,
-            maximum_length=self.run.reading.maximum_length,
-        )
+        batches = self._in_order(texts, reader)
 
         @tf.function(autograph=False, reduce_retracing=True)
         def score(texts: Any) -> tf.Tensor:
