@@ -69,8 +69,9 @@ def right(
     given = read_table(str(CONFIGS / f"{name}.yaml")) | {"output": "none", "seed": seed} | changes
     weighed = given.pop("weighed", True)
     run = from_dict(ClassifierRun, given)
-    parts = (datasets.Dataset.from_list(rows) for rows in (train, _rows(name, "validation")))
-    task = runs.prepare(run, Corpus(*parts, notes=()))
+    parts = {"train": train, "validation": _rows(name, "validation")}
+    corpus = Corpus(**{part: datasets.Dataset.from_list(rows) for part, rows in parts.items()}, notes=())
+    task = runs.prepare(run, corpus)
     if not weighed:
         setattr(task.network, "weigh_runs", lambda batches: None)  # noqa: B010
     training.train(runs.set_up(task), task.run.training)
