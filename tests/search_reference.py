@@ -1,12 +1,14 @@
 """A model small enough that all its outputs can be enumerated, and a plain search that never stops early."""
 
+import functools
 import itertools
 import math
 
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn.search import IMPOSSIBLE, Hypotheses, SearchRules, beam_search, greedy_search
+from nlp_rnn.scoring import IMPOSSIBLE, SearchRules
+from nlp_rnn.search import Hypotheses, beam_search, greedy_search
 
 PAD, UNK, BOS, EOS = range(4)
 VOCABULARY = 7
@@ -49,14 +51,18 @@ class Model:
         zeros = tf.zeros([tf.shape(self.logits)[0]], tf.int32)
         return {"number": zeros, "twice": (tf.cast(zeros, tf.float32)[:, tf.newaxis],)}
 
-    def step(self, tokens, state):
+    def memory(self):
+        return {"logits": self.logits, "attention": self.attention}
+
+    @staticmethod
+    def step(tokens, state, memory):
         digits = tokens - WORDS[0] + 1
         number = tf.where(tokens == BOS, 0, state["number"] * len(WORDS) + digits)
         # What dead hypotheses feed back may be no word, and a finished row goes on beyond its length.
-        number = tf.clip_by_value(number, 0, tf.shape(self.logits)[1] - 1)
+        number = tf.clip_by_value(number, 0, tf.shape(memory["logits"])[1] - 1)
         state = {"number": number, "twice": (2 * tf.cast(number, tf.float32)[..., tf.newaxis],)}
-        logits = tf.gather(self.logits, number, batch_dims=1)
-        return logits, state, tf.gather(self.attention, number, batch_dims=1)
+        logits = tf.gather(memory["logits"], number, batch_dims=1)
+        return logits, state, tf.gather(memory["attention"], number, batch_dims=1)
 
     def beam(self, rules: SearchRules, beam_size: int, n_best: int | None = None, attention: bool = True) -> Hypotheses:
         return beam_search(
@@ -66,6 +72,7 @@ class Model:
             rules=rules,
             beam_size=beam_size,
             n_best=n_best,
+            memory=self.memory(),
             source_mask=tf.constant(self.mask) if attention else None,
         )
 
@@ -75,6 +82,7 @@ class Model:
             self.initial_state(),
             maximum_lengths=tf.constant(self.lengths),
             rules=rules,
+            memory=self.memory(),
             source_mask=tf.constant(self.mask),
         )
 
@@ -124,6 +132,15 @@ class Model:
         return sorted(((output, self.score(row, output, rules)) for output in finished), key=lambda pair: -pair[1])
 
 
+def of_very_different_lengths(rows: int) -> Model:
+    """Rows end at very different times, so that some are left behind while others go on."""
+    model = Model(seed=10, rows=rows, length=6, end=0.5)
+    model.logits[::3, :, EOS] += 3
+    model.logits[1::3, :, EOS] -= 4
+    model.lengths = 6 - np.arange(rows, dtype=np.int32) % 7
+    return model
+
+
 def rules(**settings) -> SearchRules:
     return SearchRules(**{"beginning_token": BOS, "end_token": EOS, "forbidden_tokens": (UNK,), **settings})
 
@@ -143,3 +160,32 @@ def assert_ranked(model: Model, found: Hypotheses, row: int, expected: list, sea
     np.testing.assert_allclose(found.scores[row][: len(expected)], [score for _, score in expected], rtol=1e-5)
     log_probabilities = [model.log_probability(row, output) for output, _ in expected]
     np.testing.assert_allclose(found.log_probabilities[row][: len(expected)], log_probabilities, rtol=1e-5)
+
+
+class Exported(tf.Module):
+    """Both searches over a small recurrent network with attention, the memory given to the step."""
+
+    def __init__(self):
+        super().__init__()
+        random = functools.partial(tf.random.stateless_normal, dtype=tf.float32)
+        self.embedding = tf.Variable(random([50, 8], seed=(1, 1)))
+        self.output = tf.Variable(random([8, 50], seed=(1, 2)) * 2)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 8]), tf.TensorSpec([None, None], tf.bool)])
+    def search(self, memory, mask):
+        def step(tokens, state, memory):
+            values, real = memory
+            hidden = tf.tanh(tf.gather(self.embedding, tokens) + state["hidden"])
+            weights = tf.nn.softmax(tf.where(real[:, tf.newaxis], tf.matmul(hidden, values, transpose_b=True), -1e9))
+            hidden = tf.tanh(hidden + tf.matmul(weights, values))
+            return tf.matmul(hidden, self.output), {"hidden": hidden}, weights
+
+        state = {"hidden": tf.reduce_sum(tf.where(mask[..., tf.newaxis], memory, 0.0), axis=1)}
+        limits = 2 + tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+        given = {"memory": (memory, mask), "source_mask": mask}
+        common = {"maximum_lengths": limits, "rules": rules(length_penalty=1.0), **given}
+        greedy = greedy_search(step, state, **common)
+        beam = beam_search(step, state, beam_size=3, **common)
+        return {f"greedy_{name}": value for name, value in greedy._asdict().items()} | {
+            f"beam_{name}": value for name, value in beam._asdict().items()
+        }

@@ -6,9 +6,23 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from search_reference import BOS, EOS, PAD, SOURCE, UNK, WORDS, Model, assert_ranked, outputs, rules
+from search_reference import (
+    BOS,
+    EOS,
+    PAD,
+    SOURCE,
+    UNK,
+    WORDS,
+    Exported,
+    Model,
+    assert_ranked,
+    of_very_different_lengths,
+    outputs,
+    rules,
+)
 
-from nlp_rnn.search import IMPOSSIBLE, beam_search, greedy_search
+from nlp_rnn.scoring import IMPOSSIBLE
+from nlp_rnn.search import beam_search, greedy_search
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
@@ -50,6 +64,7 @@ def test_greedy_search_takes_the_best_token_each_time():
 def test_stopping_early_loses_nothing(beam_size, length_penalty):
     """With the same beam, a search to the greatest length ranks no better."""
     model = Model(seed=3, rows=20, length=5, end=1.0)
+    model.lengths = np.arange(20, dtype=np.int32) % 6  # each row has a bound of its own
     search_rules = rules(length_penalty=length_penalty)
     found = model.beam(search_rules, beam_size=beam_size)
     for row in range(20):
@@ -98,7 +113,7 @@ def test_excluded_tokens_are_never_produced_though_the_best():
 
 
 def test_unknown_token_is_produced_unless_forbidden():
-    def step(tokens, state):
+    def step(tokens, state, memory):
         return tf.where(tokens[..., tf.newaxis] == BOS, [0.0, 9, 0, 0, 1], [0.0, 0, 0, 9, 0]), state, None
 
     for forbidden, expected in (((), [1]), ((UNK,), [4])):
@@ -121,7 +136,7 @@ def test_lengths_keep_their_bounds_in_each_row():
 def test_coverage_penalty_by_hand():
     """One token, then the end: the two real places get 0.6 + 0.3 and 0.4 + 0.7; padding counts for nothing."""
 
-    def step(tokens, state):
+    def step(tokens, state, memory):
         first = tokens[..., tf.newaxis] == BOS
         logits = tf.where(first, [-99.0, -99, -99, -99, 0], [-99.0, -99, -99, 0, -99])
         return logits, state, tf.where(first, [0.6, 0.4, 0.0], [0.3, 0.7, 0.0])
@@ -141,7 +156,7 @@ def test_coverage_penalty_by_hand():
 
 
 def test_no_attention_at_all_costs_a_finite_amount():
-    def step(tokens, state):
+    def step(tokens, state, memory):
         return tf.one_hot(tf.fill(tf.shape(tokens), EOS), 5) * 50, state, tf.fill([1, 2, 2], 0.0) + [1.0, 0.0]
 
     found = beam_search(
@@ -169,11 +184,7 @@ def test_attention_belongs_to_the_hypothesis(coverage_penalty):
 
 @pytest.mark.parametrize("method", ["greedy", "beam"])
 def test_a_row_does_not_depend_on_its_neighbours(method):
-    """Rows end at very different times, so that most are frozen while others go on."""
-    model = Model(seed=10, rows=12, length=6, end=0.5)
-    model.logits[::3, :, EOS] += 3
-    model.logits[1::3, :, EOS] -= 4
-    model.lengths = 6 - np.arange(12, dtype=np.int32) % 7
+    model = of_very_different_lengths(12)
     search_rules = rules(length_penalty=1.0, coverage_penalty=0.1)
 
     def search(part):
@@ -192,15 +203,50 @@ def test_a_row_does_not_depend_on_its_neighbours(method):
             np.testing.assert_array_equal(alone.attention[0], other.attention[place, :, :length])
 
 
+@pytest.mark.parametrize("rows", [1, 12])
+def test_compiled_for_one_batch_size_gives_what_eager_mode_does(rows):
+    """Where the number of rows is known when the graph is built, it is not taken for that of the rows that go on."""
+    model, search_rules = of_very_different_lengths(rows), rules(length_penalty=1.0, coverage_penalty=0.1)
+    for search in (functools.partial(model.beam, search_rules, 3), functools.partial(model.greedy, search_rules)):
+        for eager, compiled in zip(search(), tf.function(search)(), strict=True):
+            np.testing.assert_allclose(compiled, eager, rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_step_goes_on_with_half_of_the_rows_when_the_others_are_done(compiled):
+    """Eight rows of 0 to 7 tokens: after four of them have ended, the step sees four, then two, then the last one."""
+    longest, seen = tf.constant([3, 0, 6, 1, 7, 5, 2, 4]), tf.Variable(tf.zeros([0], tf.int32), shape=[None])
+
+    def step(tokens, state, memory):
+        seen.assign(tf.concat([seen, memory, state[:1, 0]], axis=0))
+        return tf.one_hot(tf.where(state >= memory[:, tf.newaxis], EOS, 4), 6) * 40, state + 1, None
+
+    def search():
+        limits = tf.fill([8], 20)
+        return greedy_search(step, tf.zeros([8], tf.int32), maximum_lengths=limits, rules=rules(), memory=longest)
+
+    found = tf.function(search)() if compiled else search()
+    assert found.lengths[:, 0].numpy().tolist() == longest.numpy().tolist()
+    assert found.tokens[2, 0].numpy().tolist() == [4] * 6 + [PAD]
+    rows = [longest.numpy().tolist()] * 4 + [[6, 7, 5, 4]] * 2 + [[6, 7], [7]]
+    assert seen.numpy().tolist() == [number for time, those in enumerate(rows) for number in (*those, time)]
+
+
 def test_greedy_search_keeps_its_first_end_while_others_go_on():
     """The first row ends at once (0.6), though by this length penalty a longer output would score better."""
 
-    def step(tokens, state):
+    def step(tokens, state, memory):
         ends = tf.math.log([0.0, 0.0, 0.0, 0.6, 0.4])
         goes_on = tf.one_hot(tf.where(state < 3, 4, EOS), 5) * 40
-        return tf.where(((state == 0) & [[True], [False]])[..., tf.newaxis], ends, goes_on), state + 1, None
+        return tf.where(((state == 0) & memory)[..., tf.newaxis], ends, goes_on), state + 1, None
 
-    found = greedy_search(step, tf.zeros([2], tf.int32), maximum_lengths=[9, 9], rules=rules(length_penalty=4.0))
+    found = greedy_search(
+        step,
+        tf.zeros([2], tf.int32),
+        maximum_lengths=[9, 9],
+        rules=rules(length_penalty=4.0),
+        memory=tf.constant([[True], [False]]),
+    )
     assert found.lengths.numpy().tolist() == [[0], [3]]
     np.testing.assert_allclose(found.scores, [[math.log(0.6)], [0.0]], atol=1e-6)
 
@@ -210,7 +256,7 @@ def test_the_loop_stops_when_no_row_can_gain(method, steps):
     """Two tokens and a sure end: the third step is the last one, whatever the greatest length."""
     calls = []
 
-    def step(tokens, state):
+    def step(tokens, state, memory):
         calls.append(1)
         sure = tf.where(state < 2, 4, EOS)
         return tf.one_hot(sure, 6) * 40, state + 1, None
@@ -221,30 +267,11 @@ def test_the_loop_stops_when_no_row_can_gain(method, steps):
     assert len(calls) == steps
 
 
-@pytest.mark.parametrize("size", [999, 1024])
-def test_large_vocabularies(size):
-    """Vocabularies that are searched in blocks, whole or not, give what sorting them gives."""
-    logits = np.random.default_rng(11).normal(size=(3, size)).astype(np.float32) * 3
-    logits[:, EOS] = -50
-    logits[1, -1] = 20
-
-    def step(tokens, state):
-        return tf.where(tokens[..., tf.newaxis] == BOS, logits[:, tf.newaxis], tf.one_hot(EOS, size) * 90), state, None
-
-    for search, count in ((greedy_search, 1), (functools.partial(beam_search, beam_size=3), 3)):
-        found = search(step, (), maximum_lengths=[1, 1, 1], rules=rules(minimum_length=1))
-        best = 4 + np.argsort(-logits[:, 4:], axis=1)[:, :count]
-        np.testing.assert_array_equal(found.tokens[:, :, 0], best)
-        wide = logits.astype(np.float64)
-        expected = np.take_along_axis(wide, best, 1) - np.log(np.exp(wide).sum(1, keepdims=True))
-        np.testing.assert_allclose(found.scores, expected, atol=2e-6)
-
-
 @pytest.mark.parametrize("size", [6, 2017])
 def test_infinite_and_half_precision_logits_give_finite_scores(size):
     """A step may bar tokens by -inf: they are not produced; and an output can end all the same."""
 
-    def step(tokens, state):
+    def step(tokens, state, memory):
         logits = tf.where(tf.range(size) == size - 1, tf.cast(1.0, tf.float16), tf.cast(-math.inf, tf.float16))
         return tf.zeros([1, 4, size], tf.float16) + logits, state, None
 
@@ -261,10 +288,10 @@ def test_a_diverged_model_gives_hopeless_scores_and_ends(size, numbers):
     calls = []
     logits = tf.where(tf.range(size) < numbers, tf.cast(tf.range(size), tf.float32), math.nan)
 
-    def step(tokens, state):
+    def step(tokens, state, memory):
         calls.append(1)
         assert len(calls) < 10 and tf.reduce_max(tokens) < size
-        return tf.zeros([2, tokens.shape[1], size]) + logits, state, None
+        return tf.zeros([*tokens.shape, size]) + logits, state, None
 
     for search in (greedy_search, functools.partial(beam_search, beam_size=4)):
         found = search(step, (), maximum_lengths=[1, 3], rules=rules())
@@ -277,33 +304,6 @@ def test_empty_batch(compiled):
     search = functools.partial(model.beam, rules(coverage_penalty=0.1), 2)
     found = tf.function(search)() if compiled else search()
     assert [tuple(values.shape) for values in found] == [(0, 2, 1), (0, 2), (0, 2), (0, 2), (0, 2, 1, SOURCE)]
-
-
-class Exported(tf.Module):
-    """Both searches over a small recurrent network with attention, the memory captured by the step."""
-
-    def __init__(self):
-        super().__init__()
-        random = functools.partial(tf.random.stateless_normal, dtype=tf.float32)
-        self.embedding = tf.Variable(random([50, 8], seed=(1, 1)))
-        self.output = tf.Variable(random([8, 50], seed=(1, 2)) * 2)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 8]), tf.TensorSpec([None, None], tf.bool)])
-    def search(self, memory, mask):
-        def step(tokens, state):
-            hidden = tf.tanh(tf.gather(self.embedding, tokens) + state["hidden"])
-            weights = tf.nn.softmax(tf.where(mask[:, tf.newaxis], tf.matmul(hidden, memory, transpose_b=True), -1e9))
-            hidden = tf.tanh(hidden + tf.matmul(weights, memory))
-            return tf.matmul(hidden, self.output), {"hidden": hidden}, weights
-
-        state = {"hidden": tf.reduce_sum(tf.where(mask[..., tf.newaxis], memory, 0.0), axis=1)}
-        limits = 2 + tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-        common = {"maximum_lengths": limits, "rules": rules(length_penalty=1.0), "source_mask": mask}
-        greedy = greedy_search(step, state, **common)
-        beam = beam_search(step, state, beam_size=3, **common)
-        return {f"greedy_{name}": value for name, value in greedy._asdict().items()} | {
-            f"beam_{name}": value for name, value in beam._asdict().items()
-        }
 
 
 def test_saved_model_takes_any_batch_and_source_length(tmp_path):
@@ -331,13 +331,14 @@ def test_static_batch_of_one_with_an_unknown_step():
     def blur(tensor):
         return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None, *tensor.shape[1:]])
 
-    def step(tokens, state):
-        logits, state, _ = model.step(tokens, state)
+    def step(tokens, state, memory):
+        logits, state, _ = model.step(tokens, state, memory)
         return blur(logits), tf.nest.map_structure(blur, state), None
 
     @tf.function
     def search():
-        return beam_search(step, model.initial_state(), maximum_lengths=[3], rules=rules(), beam_size=3).tokens
+        given = {"maximum_lengths": [3], "rules": rules(), "memory": model.memory()}
+        return beam_search(step, model.initial_state(), **given, beam_size=3).tokens
 
     np.testing.assert_array_equal(search(), model.beam(rules(), 3).tokens)
 
@@ -359,19 +360,13 @@ def test_wrong_calls_are_refused():
         model.beam(rules(), 2, n_best=0)
     with pytest.raises(ValueError, match="must return its attention"):
         greedy_search(
-            lambda tokens, state: (tf.zeros([1, 1, 5]), state, None),
+            lambda tokens, state, memory: (tf.zeros([1, 1, 5]), state, None),
             (),
             maximum_lengths=[1],
             rules=rules(),
             source_mask=tf.constant([[True]]),
         )
     with pytest.raises(ValueError, match="above the end_token, 3; .*3"):
-        greedy_search(lambda tokens, state: (tf.zeros([1, 1, 3]), state, None), (), maximum_lengths=[1], rules=rules())
-    for settings, message in (
-        ({"length_penalty": -1.0}, "length_penalty must be at least 0"),
-        ({"coverage_penalty": -0.1}, "coverage_penalty must be at least 0"),
-        ({"minimum_length": -1}, "minimum_length must be at least 0"),
-        ({"end_token": PAD}, "end_token 0 must differ"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            rules(**settings)
+        greedy_search(
+            lambda tokens, state, memory: (tf.zeros([1, 1, 3]), state, None), (), maximum_lengths=[1], rules=rules()
+        )

@@ -166,16 +166,16 @@ class AttentionDecoder(MaskedLayer):
             output float32 (batch, hypotheses, output_size), the state after,
             and the attention float32 (batch, hypotheses, source).
         """
-        return self.step_over(memory)(embedded, state)
+        return self.step_for_loop()(embedded, state, memory)
 
-    def step_over(self, memory: Memory) -> Callable[..., tuple[tf.Tensor, DecoderState, tf.Tensor]]:
-        """Returns `step` over a memory, for a loop: weights are read and cast here, and not at every step."""
+    def step_for_loop(self) -> Callable[[tf.Tensor, DecoderState, Memory], tuple[tf.Tensor, DecoderState, tf.Tensor]]:
+        """Returns `step` for a loop: weights are read and cast here, and not at every step."""
         kernel, bias = tf.cast(self.input_kernel, self.compute_dtype), tf.convert_to_tensor(self.biases["bias_0"])
-        matrices, constants = self._matrices(), self._constants(memory)
+        matrices, vectors = self._matrices(), self._vectors()
 
-        def step(embedded: tf.Tensor, state: DecoderState) -> tuple[tf.Tensor, DecoderState, tf.Tensor]:
+        def step(embedded: tf.Tensor, state: DecoderState, memory: Memory) -> tuple[tf.Tensor, DecoderState, tf.Tensor]:
             affine = plain_affine({"layer_0": product(embedded, kernel) + bias}, matrices)
-            state, weights = self._advance(state, constants, affine)
+            state, weights = self._advance(state, {**memory._asdict(), **vectors}, affine)
             return state.output, state, weights
 
         return step
@@ -191,7 +191,7 @@ class AttentionDecoder(MaskedLayer):
     ) -> tf.Tensor:
         """Unrolls `step` over given tokens: teacher forcing; see the class."""
         check_mask(embedded, mask)
-        constants = self._constants(memory)
+        constants = {**memory._asdict(), **self._vectors()}
         if training and self.dropout:
             embedded = self._drop(embedded, (tf.shape(embedded)[0], 1, embedded.shape[-1]))
             constants["dropout"] = self._drop(tf.ones([tf.shape(embedded)[0], 1, self.units]))
@@ -218,10 +218,10 @@ class AttentionDecoder(MaskedLayer):
         matrices = {**self.recurrent, "query": self.attention.query_kernel, "output": self.output_kernel}
         return {name: tf.cast(matrix, self.compute_dtype) for name, matrix in matrices.items()}
 
-    def _constants(self, memory: Memory) -> dict[str, tf.Tensor]:
+    def _vectors(self) -> dict[str, tf.Tensor]:
         # The first layer's bias is part of its projected inputs.
         biases = {name: tf.convert_to_tensor(bias) for name, bias in self.biases.items() if name != "bias_0"}
-        return {**memory._asdict(), **biases, "score": tf.convert_to_tensor(self.attention.score)}
+        return {**biases, "score": tf.convert_to_tensor(self.attention.score)}
 
     def _scan_step(self, inputs: Constants, state: DecoderState, constants: Constants, affine: Affine) -> DecoderState:
         del inputs  # `affine` adds them

@@ -12,7 +12,8 @@ from nlp_rnn.layers.encoder import Cell, RecurrentEncoder
 from nlp_rnn.layers.precision import of_scores, of_tables
 from nlp_rnn.layers.recurrent import Path
 from nlp_rnn.losses import projected_cross_entropy
-from nlp_rnn.search import Hypotheses, SearchRules, beam_search, greedy_search
+from nlp_rnn.scoring import SearchRules
+from nlp_rnn.search import Hypotheses, beam_search, greedy_search
 from nlp_rnn.text import BOS, EOS, PAD, UNK
 
 Batch = dict[str, tf.Tensor]
@@ -196,20 +197,18 @@ class Translator(keras.Model):
             minimum_length=minimum_length, length_penalty=length_penalty, coverage_penalty=coverage_penalty,
         )  # fmt: skip
 
-        advance, project = self.decoder.step_over(encoded.memory), self._projection()
+        advance, project = self.decoder.step_for_loop(), self._projection()
 
-        def step(tokens: tf.Tensor, state: DecoderState) -> tuple[tf.Tensor, DecoderState, tf.Tensor]:
-            output, state, attention = advance(self.target_embedding(tokens), state)
+        def step(tokens: tf.Tensor, state: DecoderState, memory: Memory) -> tuple[tf.Tensor, DecoderState, tf.Tensor]:
+            output, state, attention = advance(self.target_embedding(tokens), state, memory)
             return project(output), state, attention
 
         start = tf.nest.map_structure(lambda tensor: tensor[:, 0], encoded.state)
         mask = encoded.mask if with_attention or coverage_penalty else None
+        common = {"maximum_lengths": maximum_lengths, "rules": rules, "memory": encoded.memory, "source_mask": mask}
         if beam_size == 1 and n_best == 1:
-            return greedy_search(step, start, maximum_lengths=maximum_lengths, rules=rules, source_mask=mask)
-        return beam_search(
-            step, start, maximum_lengths=maximum_lengths, rules=rules, source_mask=mask,
-            beam_size=beam_size, n_best=n_best,
-        )  # fmt: skip
+            return greedy_search(step, start, **common)
+        return beam_search(step, start, **common, beam_size=beam_size, n_best=n_best)
 
     def logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """Projects decoder outputs (..., output_size) to float32 logits (..., target_vocabulary_size)."""
