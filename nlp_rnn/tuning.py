@@ -212,7 +212,8 @@ def _open_study(optuna: Any, base: Run, settings: TuneConfig, space: Space, fold
 
 def _asked(base: Run, space: Space) -> dict[str, Any]:
     """Returns what trials must agree in, as JSON brings it back: the base settings and the space."""
-    values = {name: value for name, value in flat_values(type(base), to_dict(base)).items() if name != "output"}
+    idle = {"output", *UNUSED}
+    values = {name: value for name, value in flat_values(type(base), to_dict(base)).items() if name not in idle}
     dimensions = {f"space of {name}": vars(dimension) for name, dimension in space.items()}
     return json.loads(json.dumps({**values, **dimensions}))
 

@@ -97,6 +97,9 @@ def test_trials_of_other_settings_are_not_mixed(tmp_path: Path, space: Path, mon
     assert not (folder / "study.db").exists()
     with pytest.raises(ConfigError, match="has trials that differ from these in epochs: give the same settings"):
         tuning.tune(search(folder, space, epochs=2, trials=2, storage=storage))
+    # What makes no difference to a trial may differ.
+    again = search(folder, space, trials=2, storage=storage, trained={"tensorboard": True})
+    assert tuning.tune(again).trials == {"complete": 2}
     space.write_text("learning_rate: [0.1]")
     with pytest.raises(ConfigError, match="differ from these in space of learning_rate, space of word_size"):
         tuning.tune(search(folder, space, trials=2, storage=storage))
