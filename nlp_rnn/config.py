@@ -151,9 +151,10 @@ class TrainingConfig:
     """How the parameters are learned, whatever the family.
 
     Attributes:
-        epochs: Passes over the training data.
-        epoch_steps: Batches of an epoch where the training data are a stream;
-            1000, if not given. An epoch begins where the last one ended.
+        epochs: Epochs; each ends with a look at the validation set.
+        epoch_steps: Batches of an epoch, which begins where the last one
+            ended. If not given, an epoch is a pass over the training data; of
+            a stream, 1000 batches.
         learning_rate: Adam's peak learning rate.
         schedule: Course of the learning rate after the warm-up. `one_cycle`
             has its own rise, over the first 30 % of all steps; with

@@ -141,10 +141,6 @@ def _check(run: TranslatorRun | TaggerRun | ClassifierRun, *, longest: str, toke
         batch_tokens,
         f"at least {longest} plus two ({tokens + 2}), so that every example fits",
     )
-    if training.epoch_steps is not None and not data.streaming:
-        raise ConfigError(
-            "epoch_steps is for streams, which have no length of their own: give --streaming too, or leave it out."
-        )
     if data.streaming and training.strategy != "single":
         raise ConfigError(
             f"strategy {training.strategy} divides batches that are planned from all of the data: it cannot be had "

@@ -81,7 +81,7 @@ WHOLE = Part()
 
 
 class BatchPlan:
-    """All batches of a corpus: the same shapes and the same number every epoch.
+    """All batches of a corpus: the same shapes and the same number in each pass over it.
 
     Rows are laid out in cells by both their lengths, EOS included, rounded up
     to a multiple of `bucket_width`. Cells are merged, the cheapest pair first,
@@ -96,9 +96,13 @@ class BatchPlan:
             padded tokens of a batch on each side. Rows longer than
             `longest_example` are in no batch.
         end_tokens: tokens that batches add to each text: 1 is EOS.
+        epoch_steps: batches of an epoch, which then begins where the last one
+            ended, in the middle of a pass over the corpus or not; an epoch is
+            a pass, if not given.
 
     Attributes:
         examples: Rows in the batches.
+        batches: Batches of one pass over the corpus.
         overlong: Rows left out by `longest_example`.
         shapes: All shapes of batches, the smallest first.
 
@@ -107,7 +111,9 @@ class BatchPlan:
         ConfigError: `longest_example` leaves none.
     """
 
-    def __init__(self, *, lengths: Lengths, batching: BatchConfig, end_tokens: int = 1) -> None:
+    def __init__(
+        self, *, lengths: Lengths, batching: BatchConfig, end_tokens: int = 1, epoch_steps: int | None = None
+    ) -> None:
         if not len(lengths.source):
             raise ValueError("There are no examples to make batches of: the data set is empty.")
         longest = np.maximum(lengths.source, lengths.target)
@@ -132,6 +138,8 @@ class BatchPlan:
             if len(members)
         ]
         self.shapes = tuple(group.shape for group in self._groups)
+        self.batches = sum(group.batches for group in self._groups)
+        self._epoch_steps = epoch_steps or self.batches
         self._tokens = int(source.sum()), int(target.sum())
         self._part = WHOLE
 
@@ -153,7 +161,7 @@ class BatchPlan:
 
     def __len__(self) -> int:
         """The number of batches of an epoch."""
-        return sum(group.batches for group in self._groups)
+        return self._epoch_steps
 
     @property
     def padding(self) -> tuple[float, float]:
@@ -176,13 +184,19 @@ class BatchPlan:
         return [self._dealt(batch) for group in self._groups for batch in group.cut(group.rows)]
 
     def shuffled(self, *, seed: int, epoch: int) -> list[PlannedBatch]:
-        """The batches of one epoch: other rows together, and in another order, for each seed and epoch.
+        """The batches of one epoch: other rows together, and in another order, for each seed and each pass.
 
         Args:
             seed: int >= 0.
             epoch: int >= 0.
         """
-        generator = np.random.default_rng((seed, epoch))
+        first, end = epoch * len(self), (epoch + 1) * len(self)
+        passes = range(first // self.batches, -(-end // self.batches))
+        batches = [batch for number in passes for batch in self._pass(seed, number)]
+        return batches[first - passes.start * self.batches :][: len(self)]
+
+    def _pass(self, seed: int, number: int) -> list[PlannedBatch]:
+        generator = np.random.default_rng((seed, number))
         batches = [batch for group in self._groups for batch in group.cut(generator.permutation(group.rows))]
         return [self._dealt(batches[i]) for i in generator.permutation(len(batches))]
 

@@ -120,6 +120,20 @@ def test_each_seed_and_epoch_has_an_order_of_its_own() -> None:
     assert rows(1, 2) != rows(1, 3)
 
 
+@pytest.mark.parametrize("steps", [1, 4, 26, 27, 60])
+def test_epochs_of_so_many_batches_are_passes_cut_anew(steps: int) -> None:
+    """26 batches hold all rows once; an epoch may end within a pass, and hold several."""
+    lengths, batching = correlated_lengths(200), BatchConfig(batch_size=8)
+    passes = BatchPlan(lengths=lengths, batching=batching)
+    plan = BatchPlan(lengths=lengths, batching=batching, epoch_steps=steps)
+    assert (passes.batches, plan.batches, len(passes), len(plan)) == (26, 26, 26, steps)
+    epochs = [plan.shuffled(seed=1, epoch=epoch) for epoch in range(5)]
+    assert {len(epoch) for epoch in epochs} == {steps}
+    found = [batch.rows.tolist() for epoch in epochs for batch in epoch]
+    laid_out = [batch.rows.tolist() for number in range(12) for batch in passes.shuffled(seed=1, epoch=number)]
+    assert found == laid_out[: 5 * steps]
+
+
 def test_texts_that_end_without_an_end_token_have_no_place_for_one() -> None:
     batching = BatchConfig(batch_size=2, bucket_width=1, longest_example=7)
     for tokens, shapes in ((0, (Shape(2, 7, 0),)), (1, (Shape(2, 8, 1),))):

@@ -20,8 +20,14 @@ from tensorflow.python.util import _pywrap_determinism
 
 from nlp_rnn import runs, samples, store
 from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
-from nlp_rnn.jobs import TranslatorRun
-from nlp_rnn.model_config import SearchConfig, TranslatorConfig, TranslatorTrainingConfig
+from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
+from nlp_rnn.model_config import (
+    ClassifierTrainingConfig,
+    SearchConfig,
+    TaggerTrainingConfig,
+    TranslatorConfig,
+    TranslatorTrainingConfig,
+)
 from nlp_rnn.serving import Predictor
 from nlp_rnn.text import EOS
 
@@ -54,6 +60,25 @@ class SpoilsTheLastEpoch(keras.callbacks.Callback):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> runs.Trained:
     run = tiny(tmp_path_factory.mktemp("runs") / "models" / "tiny")
     return runs.train(run, callbacks=[SpoilsTheLastEpoch()])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sample"),
+    [
+        (TranslatorRun, TranslatorTrainingConfig(epoch_steps=3), "translation"),
+        (TaggerRun, TaggerTrainingConfig(epoch_steps=3), "tagging"),
+        (ClassifierRun, ClassifierTrainingConfig(epoch_steps=3), "sentiment"),
+    ],
+)
+def test_an_epoch_has_as_many_batches_as_it_is_told_to(kind: Any, settings: Any, sample: str) -> None:
+    """No two of the first batches have a row in common: the second epoch goes on where the first one ended."""
+    run = kind(output="unused", data=DataConfig(dataset=f"sample:{sample}"), training=settings)
+    made = runs.set_up(runs.prepare(run, runs.load_corpus(run)))
+    assert made.steps_per_epoch == 3
+    epochs = [[batch["rows"].tolist() for batch in made.epoch_batches(e).as_numpy_iterator()] for e in range(2)]
+    assert [len(epoch) for epoch in epochs] == [3, 3]
+    rows = [row for epoch in epochs for batch in epoch for row in batch]
+    assert len(rows) == len(set(rows))
 
 
 def content(folder: Path) -> dict[str, bytes]:

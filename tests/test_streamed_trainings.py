@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from nlp_rnn import runs, samples, training
-from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
+from nlp_rnn.config import BatchConfig, DataConfig, TextConfig
 from nlp_rnn.families import Run
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
 from nlp_rnn.model_config import (
@@ -120,16 +120,6 @@ def test_texts_are_cut_and_not_left_out(tmp_path: Path) -> None:
     (longest,) = (batch for batch in found if 15 in batch["rows"])
     maximum = ClassifierRun(output="unused").reading.maximum_length
     assert longest["texts"][0]["mask"].sum(axis=1).max() == maximum
-
-
-def test_what_is_for_streams_alone_is_refused_without_one() -> None:
-    for kind, settings in (
-        (TranslatorRun, TranslatorTrainingConfig(epoch_steps=5)),
-        (TaggerRun, TaggerTrainingConfig(epoch_steps=5)),
-        (ClassifierRun, ClassifierTrainingConfig(epoch_steps=5)),
-    ):
-        with pytest.raises(ConfigError, match="epoch_steps is for streams, .* give --streaming too, or leave it out"):
-            kind(output="unused", data=DataConfig(dataset="sample:sentiment"), training=settings)  # type: ignore[operator]
 
 
 def test_a_translator_learns_from_a_stream(tmp_path: Path) -> None:

@@ -115,10 +115,10 @@ class ClassificationTask:
             _log.warning("%d of %d training texts are cut after %d tokens.", cut, len(self.numbered), longest)
         lengths = self._read_of(lengths)
         settings = dataclasses.replace(self.run.batching, longest_example=longest)
-        plan = BatchPlan(lengths=lengths, batching=settings, end_tokens=0)
+        plan = BatchPlan(lengths=lengths, batching=settings, end_tokens=0, epoch_steps=self.run.training.epoch_steps)
         _log.info(
             "%d texts in %d batches of %d shapes; %.1f %% padding.",
-            plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
+            plan.examples, plan.batches, len(plan.shapes), 100 * plan.padding[0],
         )  # fmt: skip
         texts, reader = self._training_texts
         key, higher_is_better = measure_of(self.run.training.monitor)

@@ -109,7 +109,12 @@ class TaggingTask:
 
     def set_up(self) -> Training:
         """Returns what the train loop needs."""
-        plan = BatchPlan(lengths=self._lengths, batching=self.run.batching, end_tokens=0)
+        plan = BatchPlan(
+            lengths=self._lengths,
+            batching=self.run.batching,
+            end_tokens=0,
+            epoch_steps=self.run.training.epoch_steps,
+        )
         if plan.overlong:
             _log.warning(
                 "%d of %d training sentences have more than %d words and are left out.",
@@ -117,7 +122,7 @@ class TaggingTask:
             )  # fmt: skip
         _log.info(
             "%d sentences in %d batches of %d shapes; %.1f %% padding.",
-            plan.examples, len(plan), len(plan.shapes), 100 * plan.padding[0],
+            plan.examples, plan.batches, len(plan.shapes), 100 * plan.padding[0],
         )  # fmt: skip
         monitor = self.run.training.monitor
         if monitor == "auto":

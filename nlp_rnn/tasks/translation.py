@@ -75,7 +75,7 @@ class TranslationTask:
     def set_up(self) -> Training:
         """Returns what the train loop needs; the training set is measured here."""
         tokenizers = self._both_tokenizers()
-        plan = BatchPlan(lengths=self._lengths, batching=self.run.batching)
+        plan = BatchPlan(lengths=self._lengths, batching=self.run.batching, epoch_steps=self.run.training.epoch_steps)
         if plan.overlong:
             _log.warning(
                 "%d of %d training pairs have more than %d tokens and are left out.",
@@ -84,7 +84,7 @@ class TranslationTask:
         source_padding, target_padding = plan.padding
         _log.info(
             "%d pairs in %d batches of %d shapes; padding: %.1f %% of the source, %.1f %% of the target.",
-            plan.examples, len(plan), len(plan.shapes), 100 * source_padding, 100 * target_padding,
+            plan.examples, plan.batches, len(plan.shapes), 100 * source_padding, 100 * target_padding,
         )  # fmt: skip
         key, higher_is_better = measure_of(self.run.training.monitor)
         seed = self.run.training.seed
