@@ -1,7 +1,7 @@
 """The parity gate: a SavedModel answers as the model it was made of, in a process of its own.
 
-That process knows TensorFlow and TensorFlow Text alone, sees no GPU, and
-answers real examples through every signature.
+That process has TensorFlow and the operations of TensorFlow Text alone, as a
+server has, sees no GPU, and answers real examples through every signature.
 """
 
 import functools
@@ -28,10 +28,14 @@ TOLERANCES = {"float32": TOLERANCE, "bfloat16": 0.005}
 
 # Run by a process of its own: the folder, and where to write the answers, are its arguments.
 _REPLAY = """
-import json, sys
+import glob, importlib.util, json, os, sys
+sys.modules["keras"] = None  # No server has it, and TensorFlow would import it, which takes as long as all else.
 import numpy as np
 import tensorflow as tf
-import tensorflow_text
+
+(package,) = importlib.util.find_spec("tensorflow_text").submodule_search_locations
+for library in glob.glob(os.path.join(package, "python", "*", "_*.so")):
+    tf.load_library(library)
 
 def encode(value):
     if isinstance(value, list):
@@ -123,9 +127,8 @@ def check(
 
 def specs_of(function: Any) -> dict[str, tf.TensorSpec]:
     """Returns the inputs of a signature by name, of one that is live or of one that was loaded."""
-    if hasattr(function, "structured_input_signature"):
-        return dict(function.structured_input_signature[1])
-    return {spec.name: spec for spec in function.input_signature}
+    live, loaded = function.structured_input_signature
+    return {spec.name: spec for spec in live} | dict(loaded)
 
 
 def ask(function: Any, inputs: Inputs) -> list[Row]:

@@ -3,6 +3,7 @@
 Shapes: b texts, t tokens, c labels.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,11 +60,12 @@ class ClassificationModule(tf.Module):
         self._classify = tf.function(self._labelled, input_signature=specs, autograph=False)
         self._explain = tf.function(self._explained, input_signature=specs, autograph=False)
 
-    @property
-    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-        """The functions to export, by the names under which servers offer them."""
+    @functools.cached_property
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The functions to export, by the names under which servers offer them; each is traced once."""
         explain = {"explain": self._explain} if self.network.members[0].pooling.attention is not None else {}
-        return {"serving_default": self._classify, **explain}
+        functions = {"serving_default": self._classify, **explain}
+        return {name: function.get_concrete_function() for name, function in functions.items()}
 
     def _labelled(self, text: tf.Tensor, text_pair: tf.Tensor | None = None) -> Answer:
         """Classifies texts.

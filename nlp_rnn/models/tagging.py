@@ -3,6 +3,7 @@
 Shapes: b sentences, t tokens, e entities, w distinct words.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -124,10 +125,11 @@ class TaggingModule(tf.Module):
         self._spans = SpanTags.of(tags) if spans else None
         self._names = self._spans.names if self._spans else tuple(tags)
 
-    @property
-    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-        """The functions to export, by the names under which servers offer them."""
-        return {"serving_default": self.tag_text, "tokens": self.tag_tokens}
+    @functools.cached_property
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The functions to export, by the names under which servers offer them; each is traced once."""
+        functions = {"serving_default": self.tag_text, "tokens": self.tag_tokens}
+        return {name: function.get_concrete_function() for name, function in functions.items()}
 
     @tf.function(input_signature=[_TEXT], autograph=False)
     def tag_text(self, text: tf.Tensor) -> Answer:

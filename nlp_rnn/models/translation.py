@@ -6,6 +6,7 @@ sends sentences and gets sentences, and implements nothing of its own.
 Shapes: b batch, n hypotheses, s source length, t target length.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -93,10 +94,11 @@ class TranslationModule(tf.Module):
         self.coverage_penalty = coverage_penalty
         self.minimum_length = minimum_length
 
-    @property
-    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-        """The functions to export, by the names under which servers offer them."""
-        return {"serving_default": self.translate, "n_best": self.n_best, "explain": self.explain}
+    @functools.cached_property
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The functions to export, by the names under which servers offer them; each is traced once."""
+        functions = {"serving_default": self.translate, "n_best": self.n_best, "explain": self.explain}
+        return {name: function.get_concrete_function() for name, function in functions.items()}
 
     @tf.function(input_signature=[_TEXT], autograph=False)
     def translate(self, text: tf.Tensor) -> Answer:

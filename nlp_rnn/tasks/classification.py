@@ -245,8 +245,8 @@ class ClassificationTask:
 
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the labels on the validation set."""
-        sides_of, right = self._validation_sides(), self._validation_labels()
-        return lambda: self._measured(self._vote(sides_of(), right)[0], right)
+        right = self._validation_labels()
+        return lambda: self._measured(self._vote(self._validation_sides(), right)[0], right)
 
     def _vote(self, sides: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float]:
         """Returns common scores (rows, classes), and what the linear model counts, for which the labels are likeliest.
@@ -286,8 +286,9 @@ class ClassificationTask:
             right[row, labels] = 1
         return right
 
+    @functools.cached_property
     def _validation_sides(self) -> Callable[[], np.ndarray]:
-        """Returns what scores the validation texts, float32 (sides, rows, classes); see `Classifier.sides`."""
+        """What scores the validation texts, float32 (sides, rows, classes); see `Classifier.sides`."""
         texts, reader = self._validation_texts
         batches = self._in_order(texts, reader)
 
@@ -308,7 +309,7 @@ class ClassificationTask:
     @functools.cached_property
     def _served_scores(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Of the trained network, on the validation set: its scores, those that exports give, and the temperature."""
-        scores = self._validation_sides()().mean(axis=0)
+        scores = self._validation_sides().mean(axis=0)
         temperature = fit_temperature(scores, self._validation_labels(), multi_label=self.network.multi_label)
         return scores, scores / np.float32(temperature), temperature
 
@@ -323,7 +324,7 @@ class ClassificationTask:
         right = self._validation_labels()
         fitted = {}
         if self.network.linear is not None:
-            _, share = self._vote(self._validation_sides()(), right)
+            _, share = self._vote(self._validation_sides(), right)
             self.network.settle(share)
             fitted["linear_share"] = share
             _log.info("The linear model's scores count %.2f, the recurrent members' %.2f.", share, 1 - share)

@@ -194,13 +194,12 @@ class TaggingTask:
 
     def validator(self) -> Callable[[], dict[str, Any]]:
         """Returns what measures the loss and the metrics of the tags, as exports show them, on the validation set."""
-        tag_all = self._tagger()
         expected = self._expected()
         unseen = [self.text.unseen(tokens) for tokens in self.validation["tokens"]]
         scheme: Scheme | None = self.text.scheme and "bio"
 
         def validate() -> dict[str, Any]:
-            predicted, scores, loss = tag_all()
+            predicted, scores, loss = self._tag_all()
             measured = tagging_metrics(predicted, expected, scores=scores, unseen=unseen, scheme=scheme)
             figures = {key: value for key, value in measured.items() if isinstance(value, float)}
             return {"validation_loss": loss / sum(map(len, expected)), **figures}
@@ -212,8 +211,9 @@ class TaggingTask:
         sentences = ([self.text.tags[tag] for tag in sentence] for sentence in self.validation["tags"])
         return [list(_in_scheme(sentence, self.text.scheme, self.text.scheme and "bio")) for sentence in sentences]
 
-    def _tagger(self) -> Callable[[], tuple[list[list[str]], list[list[float]], float]]:
-        """Returns what tags the validation set: the tags, as exports spell them, their scores, and the summed loss."""
+    @functools.cached_property
+    def _tag_all(self) -> Callable[[], tuple[list[list[str]], list[list[float]], float]]:
+        """What tags the validation set: the tags, as exports spell them, their scores, and the summed loss."""
         batches = batching.tagging_evaluation_batches(
             self.validation, read_words=self.text.reader, batching=self.run.batching
         )
@@ -244,7 +244,7 @@ class TaggingTask:
 
     def review(self) -> Review:
         """Returns the lengths, which tags were taken for which, and the sentences with the most wrong tags."""
-        predicted, expected = self._tagger()()[0], self._expected()
+        predicted, expected = self._tag_all()[0], self._expected()
         wrong = [
             sum(mine != theirs for mine, theirs in zip(*sides, strict=True))
             for sides in zip(predicted, expected, strict=True)

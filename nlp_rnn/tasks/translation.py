@@ -152,12 +152,8 @@ class TranslationTask:
         translate = self._translator(validation_set)
         references = list(validation_set["target"])
 
-        @tf.function(autograph=False, reduce_retracing=True)
-        def loss(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            return self.network.loss_sum(dict(batch), label_smoothing=0.0)
-
         def validate() -> dict[str, Any]:
-            sums = [loss(batch) for batch in pairs]
+            sums = [self._loss(batch) for batch in pairs]
             hypotheses = translate()
             total, items = (float(tf.add_n(list(values))) for values in zip(*sums, strict=True))
             scores = translation_metrics(hypotheses, references, lowercase=self.run.text.lowercase)
@@ -165,9 +161,19 @@ class TranslationTask:
 
         return validate
 
-    def _translator(self, examples: datasets.Dataset) -> Callable[[], list[str]]:
-        """Returns what translates examples greedily."""
-        sources = self._sources(examples)
+    @functools.cached_property
+    def _loss(self) -> Callable[[Mapping[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
+        """What measures the loss of a batch, without smoothing, and counts its tokens."""
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def loss(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            return self.network.loss_sum(dict(batch), label_smoothing=0.0)
+
+        return loss
+
+    @functools.cached_property
+    def _translate(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
+        """What translates a batch greedily."""
 
         @tf.function(autograph=False, reduce_retracing=True)
         def translate(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -175,11 +181,17 @@ class TranslationTask:
             tokens = tf.RaggedTensor.from_tensor(found.tokens[:, 0], lengths=found.lengths[:, 0])
             return self.text.target.detokenize(tokens)
 
+        return translate
+
+    def _translator(self, examples: datasets.Dataset) -> Callable[[], list[str]]:
+        """Returns what translates examples greedily."""
+        sources = self._sources(examples)
+
         def hypotheses() -> list[str]:
             texts = [""] * len(examples)
             for batch in sources:
                 rows = batch["rows"].numpy()
-                for row, text in zip(rows, translate(batch).numpy()[: len(rows)], strict=True):
+                for row, text in zip(rows, self._translate(batch).numpy()[: len(rows)], strict=True):
                     texts[row] = text.decode("utf-8")
             return texts
 
