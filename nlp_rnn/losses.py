@@ -19,8 +19,8 @@ def projected_cross_entropy(
     labels or to all classes alike is taken care of in the small tensors.
 
     Args:
-        outputs: float (examples, size).
-        matrix: float (classes, size), of the same dtype: the products' one.
+        outputs: float (examples, size), in the dtype to multiply in.
+        matrix: float32 (classes, size). Only the products see it rounded.
         bias: float32 (classes,).
         labels: int32 (examples,).
         smoothing: at least 0, below 1. Probability spread evenly over all classes.
@@ -31,28 +31,28 @@ def projected_cross_entropy(
     Reference:
         Szegedy et al. (2016), section 7, for the smoothing. arXiv:1512.00567
     """
-    classes, dtype = matrix.shape[0], matrix.dtype
+    classes, dtype = matrix.shape[0], outputs.dtype
     truth = 1.0 - smoothing
 
     @tf.custom_gradient
     def loss(
         outputs: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
-        logits = tf.matmul(outputs, matrix, transpose_b=True)
+        factor = tf.cast(matrix, dtype)
+        logits = tf.matmul(outputs, factor, transpose_b=True)
         logits = tf.cast(tf.nn.bias_add(logits, tf.cast(bias, dtype)), tf.float32)
         probabilities = tf.nn.softmax(logits)
         # The largest probability, unlike the others, never underflows.
         normalizer = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(probabilities, axis=-1))
         rows = tf.cast(outputs, tf.float32)
-        label_vectors = tf.cast(tf.gather(matrix, labels), tf.float32)
-        mean_vector = tf.reduce_mean(tf.cast(matrix, tf.float32), axis=0)
+        label_vectors, mean_vector = tf.gather(matrix, labels), tf.reduce_mean(matrix, axis=0)
         label_logits = tf.reduce_sum(rows * label_vectors, axis=-1) + tf.gather(bias, labels)
         mean_logits = tf.linalg.matvec(rows, mean_vector) + tf.reduce_mean(bias)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             weights, weighted = upstream[:, tf.newaxis], rows * upstream[:, tf.newaxis]
             shares = tf.cast(probabilities, dtype)
-            d_outputs = tf.cast(tf.matmul(shares, matrix), tf.float32)
+            d_outputs = tf.cast(tf.matmul(shares, factor), tf.float32)
             d_outputs = weights * (d_outputs - truth * label_vectors - smoothing * mean_vector)
             d_matrix = tf.cast(tf.matmul(shares, tf.cast(weighted, dtype), transpose_a=True), tf.float32)
             d_matrix -= smoothing / classes * tf.reduce_sum(weighted, axis=0)
@@ -60,7 +60,7 @@ def projected_cross_entropy(
             d_bias = tf.linalg.matvec(probabilities, upstream, transpose_a=True)
             d_bias -= smoothing / classes * tf.reduce_sum(upstream)
             d_bias = tf.tensor_scatter_nd_sub(d_bias, labels[:, tf.newaxis], truth * upstream)
-            return tf.cast(d_outputs, dtype), tf.cast(d_matrix, dtype), d_bias
+            return tf.cast(d_outputs, dtype), d_matrix, d_bias
 
         return normalizer - truth * label_logits - smoothing * mean_logits, gradient
 

@@ -20,6 +20,10 @@ os.environ |= {
     "MPLCONFIGDIR": _SCRATCH.name,
     "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
     "TQDM_DISABLE": "1",
+    # Most of what XLA compiles here runs a few times: machine code that is good enough is there sooner.
+    "XLA_FLAGS": os.environ.get(
+        "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    ),
 }
 
 # Imported by test modules; their asserts should say as much as those of the tests.

@@ -1,7 +1,6 @@
 """Trainings on several devices: real processes that meet on this machine, and one whose CPU counts as two devices."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -63,10 +62,8 @@ class Played:
 
 def script(name: str, *arguments: object) -> str:
     """Runs a script beside this file, and returns what it printed."""
-    # Compiling is most of the work; what little is computed need not be fast.
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"}
     command = [sys.executable, str(FOLDER / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600, env={**os.environ, **quick})
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -161,7 +161,7 @@ class Translator(keras.Model):
         labels = tf.boolean_mask(batch["target"], batch["target_mask"])
         losses = projected_cross_entropy(
             tf.cast(outputs, self.compute_dtype),
-            matrix=tf.cast(self.output_embedding.embeddings, self.compute_dtype),
+            matrix=tf.cast(self.output_embedding.embeddings, tf.float32),
             bias=tf.convert_to_tensor(self.output_bias),
             labels=labels,
             smoothing=label_smoothing,
