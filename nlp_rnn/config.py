@@ -210,7 +210,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         require(self.epoch_steps is None or self.epoch_steps >= 1, "epoch_steps", self.epoch_steps, "at least 1")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        require(0 <= self.seed < 1 << 32, "seed", self.seed, "at least 0 and below 2 ** 32")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
         require(0 < self.plateau_factor < 1, "plateau_factor", self.plateau_factor, "above 0 and below 1")

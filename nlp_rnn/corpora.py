@@ -185,7 +185,7 @@ class _Reading:
         self._reader.dropped.clear()
         for source in sources:
             for number, row in source.rows:
-                values = self._reader.read(row, source.name, functools.partial(source.at, number))
+                values = self._reader.read(row, functools.partial(source.at, number))
                 if values is not None:
                     yield values
 

@@ -5,7 +5,7 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from nlp_rnn.answers import Classification, Translation
 from nlp_rnn.config import ConfigError, DataConfig
 from nlp_rnn.families import ClassificationText, TaggingText
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
+from nlp_rnn.models.tagging import SpanTags
+from nlp_rnn.readers import format_of
 from nlp_rnn.serving import Predictor
 from nlp_rnn.tags import OUTSIDE, Scheme
 
@@ -36,7 +38,9 @@ def evaluate(
 
     Args:
         model: The model directory.
-        data: Where the test set comes from.
+        data: Where the test set comes from. What it leaves open is as it was
+            for the training: the CoNLL-U column of tags, and, of files in the
+            same format or of a data set where there was one, the columns.
         ignore_pattern: Regular expression, of translators; what it matches is
             taken out of hypotheses and references before the error rates are
             computed: `[0-9]` compares phones without their stress marks.
@@ -81,6 +85,7 @@ def evaluate(
         FileNotFoundError: The model was not exported yet.
     """
     run = store.read_config(model)
+    data = as_trained(data, run.data)
     if predictions is not None and not Path(predictions).absolute().parent.is_dir():
         raise ConfigError(f"predictions {predictions} cannot be written: make its folder first, or give another one.")
     if isinstance(run, TranslatorRun):
@@ -95,6 +100,25 @@ def evaluate(
         _require_readable(run, data, pictures)
         return _evaluate_classifier(run, data, predictions, pictures, batch_size)
     return _evaluate_tagger(run, data, predictions, pictures, batch_size)
+
+
+def as_trained(data: DataConfig, trained: DataConfig) -> DataConfig:
+    """Returns what is read of a test set: the columns that a training named, unless others are given here."""
+    usual, names = DataConfig(), ["tag_column"]
+    if data.test and trained.train:
+        alike = _formats(data.test, data.format) == _formats(trained.train, trained.format)
+    else:
+        alike = not data.test and data.dataset is not None and trained.dataset is not None
+    columns = [item.name for item in dataclasses.fields(DataConfig) if item.name.endswith(("_column", "_language"))]
+    if alike and all(getattr(data, name) == getattr(usual, name) for name in columns):
+        names = columns
+    return dataclasses.replace(
+        data, **{name: getattr(trained, name) for name in names if getattr(data, name) == getattr(usual, name)}
+    )
+
+
+def _formats(paths: Sequence[str], override: str | None) -> set[str]:
+    return {format_of(path, override) for path in paths}
 
 
 def _require_readable(run: ClassifierRun, data: DataConfig, pictures: str | Path | None) -> None:
@@ -148,6 +172,7 @@ def _evaluate_tagger(
     text = cast(TaggingText, store.load_text(run.output))
     examples = _load(data, "tagging")
     sentences, expected = list(examples["tokens"]), _in_bio(list(examples["tags"]), run, text)
+    _warn_of_strange("tags", expected, SpanTags.of(text.tags).names if text.scheme else text.tags)
     predictor = Predictor(run.output, batch_size=batch_size)
     start = time.perf_counter()
     taggings = predictor.tag(sentences)
@@ -182,11 +207,7 @@ def _evaluate_classifier(
         reading["text_pair_column"] = run.data.text_pair_column
     examples = _load(dataclasses.replace(data, **reading), "classification")
     expected = list(examples["label"])
-    strange = sorted({label for row in expected for label in ([row] if isinstance(row, str) else row)} - {*text.labels})
-    if strange:
-        _log.warning(
-            "%d labels of the test set are unknown, thus never right: %.200s.", len(strange), ", ".join(strange)
-        )
+    _warn_of_strange("labels", ([row] if isinstance(row, str) else row for row in expected), text.labels)
     predictor = Predictor(run.output, batch_size=batch_size)
     pairs = list(examples["text_pair"]) if "text_pair" in examples.column_names else None
     start = time.perf_counter()
@@ -209,6 +230,14 @@ def _evaluate_classifier(
         "truncated": sum(answer.truncated for answer in answers),
         "seconds": seconds,
     }
+
+
+def _warn_of_strange(what: str, found: Iterable[Sequence[str]], known: Sequence[str]) -> None:
+    strange = sorted(set(itertools.chain.from_iterable(found)) - {*known})
+    if strange:
+        _log.warning(
+            "%d %s of the test set are unknown, thus never right: %.200s.", len(strange), what, ", ".join(strange)
+        )
 
 
 def _in_bio(expected: list[list[str]], run: TaggerRun, text: TaggingText) -> list[list[str]]:

@@ -159,8 +159,7 @@ def write_saved_model(module: Module, folder: Path, fixed: Mapping[str, Any]) ->
 def read_settings(folder: Path) -> tuple[str, dict[str, Any]]:
     """Returns the number format of a version's weights, and what is fixed in its graph."""
     settings = json.loads((folder / "assets.extra" / "settings.json").read_text(encoding="utf-8"))
-    # The first exports were all of one format, and did not say so.
-    return settings.pop("weights", "float32"), settings
+    return settings.pop("weights"), settings
 
 
 def check_operations(folder: Path) -> None:

@@ -243,6 +243,9 @@ class EvaluateRun:
     def __post_init__(self) -> None:
         require(bool(self.model), "model", self.model, "the path of a model directory")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        for name in ("train", "validation"):
+            if getattr(self.data, name):
+                raise ConfigError(f"{name} is for trainings: an evaluation reads --test, or a data set's test split.")
         try:
             re.compile(self.ignore_pattern or "")
         except re.error as error:

@@ -192,7 +192,8 @@ class TaggerConfig:
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(self.shape_size >= 0, "shape_size", self.shape_size, "at least 0")
-        require(self.character_size % 2 == 0, "character_size", self.character_size, "even: half for each direction")
+        halves = self.character_encoder != "recurrent" or self.character_size % 2 == 0
+        require(halves, "character_size", self.character_size, "even: half for each direction")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
 
 
@@ -323,7 +324,8 @@ class ClassifierConfig:
             "ngram_buckets",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.character_size % 2 == 0, "character_size", self.character_size, "even: half for each direction")
+        halves = self.character_encoder != "recurrent" or self.character_size % 2 == 0
+        require(halves, "character_size", self.character_size, "even: half for each direction")
         require(self.shape_size >= 0, "shape_size", self.shape_size, "at least 0")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         for name in ("ngrams", "character_ngrams"):

@@ -17,10 +17,10 @@ import numpy as np
 
 from nlp_rnn.config import BatchConfig, ConfigError
 
-# A further shape is worth it if it saves more padding than this many of its
-# batches have positions: half a batch is lost because examples do not divide
-# evenly, the rest is what compiling takes, shared out over a training's epochs.
-_PRICE_OF_A_SHAPE = 3.0
+# A further shape is worth it if it saves more padding than some of its batches
+# have positions. In each pass half a batch is lost because examples do not
+# divide evenly; and once it is to be compiled, which takes as long as so many.
+_LOST_BATCHES, _COMPILED_BATCHES = 0.5, 40.0
 # Every shape's compiled step stays in memory.
 _MOST_SHAPES = 24
 # Merging takes time with the square of this.
@@ -96,6 +96,8 @@ class BatchPlan:
             padded tokens of a batch on each side. Rows longer than
             `longest_example` are in no batch.
         end_tokens: tokens that batches add to each text: 1 is EOS.
+        epochs: how many there will be: in a short training, fewer shapes are
+            worth compiling.
         epoch_steps: batches of an epoch, which then begins where the last one
             ended, in the middle of a pass over the corpus or not; an epoch is
             a pass, if not given.
@@ -112,7 +114,13 @@ class BatchPlan:
     """
 
     def __init__(
-        self, *, lengths: Lengths, batching: BatchConfig, end_tokens: int = 1, epoch_steps: int | None = None
+        self,
+        *,
+        lengths: Lengths,
+        batching: BatchConfig,
+        end_tokens: int = 1,
+        epochs: int = 16,
+        epoch_steps: int | None = None,
     ) -> None:
         if not len(lengths.source):
             raise ValueError("There are no examples to make batches of: the data set is empty.")
@@ -127,7 +135,11 @@ class BatchPlan:
         self.examples = len(kept)
         self.overlong = len(longest) - len(kept)
         source, target = lengths.source[kept] + end_tokens, lengths.target[kept] + end_tokens
-        padded = _few_shapes(*_cells(source, target, batching, end_tokens), batching)
+        cells, counts = _cells(source, target, batching, end_tokens)
+        passes = float(epochs)
+        if epoch_steps is not None:
+            passes *= epoch_steps / float(np.sum(counts / _capacity(batching, *cells.T)))
+        padded = _few_shapes(cells, counts, batching, price_of_a_shape=_LOST_BATCHES + _COMPILED_BATCHES / passes)
         shape_of = _smallest_that_holds(padded, source, target)
         order = np.lexsort((source, target, shape_of))
         rows = np.split(kept[order], np.searchsorted(shape_of[order], np.arange(1, len(padded))))
@@ -319,13 +331,13 @@ def _capacity(batching: BatchConfig, source: Any, target: Any) -> Any:
     return batching.batch_tokens // np.maximum(source, target)
 
 
-def _few_shapes(cells: np.ndarray, counts: np.ndarray, batching: BatchConfig) -> np.ndarray:
+def _few_shapes(cells: np.ndarray, counts: np.ndarray, batching: BatchConfig, *, price_of_a_shape: float) -> np.ndarray:
     """Merges cells (cells, 2) while that pays or there are too many; returns lengths (shapes, 2), by price."""
     source, target = cells.T.copy()
     counts = counts.copy()
 
     def price(source: Any, target: Any, counts: Any) -> Any:
-        return (counts + _PRICE_OF_A_SHAPE * _capacity(batching, source, target)) * (source + target)
+        return (counts + price_of_a_shape * _capacity(batching, source, target)) * (source + target)
 
     alive: np.ndarray = np.ones(len(cells), bool)
 

@@ -6,6 +6,7 @@ feed (LF or CRLF) at its end; only a line feed ends a line, so that U+2028,
 vertical tabs and the like stay inside their sentence.
 """
 
+import contextlib
 import csv
 import itertools
 import json
@@ -39,6 +40,7 @@ _FORMATS = {
     "iob": "conll",
     "bio": "conll",
 }
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _BATCH_ROWS = 1000
 _CHUNK_CHARACTERS = 1 << 16
 # The csv module stops at 128 KiB a cell unless told otherwise; documents can be
@@ -78,7 +80,10 @@ def format_of(path: str, override: str | None) -> str:
         DataError: `override` is no format.
     """
     if override is None:
-        return _FORMATS.get(Path(path).suffix[1:].lower(), "txt")
+        extension = Path(path).suffix.lower()
+        if extension in _PACKED:
+            raise DataError(f"{path} is packed, and only plain files are read: unpack it first.")
+        return _FORMATS.get(extension[1:], "txt")
     if override not in _FORMATS:
         raise DataError(
             f"Unknown format {override!r}: expected one of {', '.join(_FORMATS)}.{nearest(override, _FORMATS)}"
@@ -261,9 +266,12 @@ def _read_json_array(path: str) -> Rows:
             while True:
                 position = _end(separators.match(window, position))
                 if position < len(window) and window[position] == "]":
+                    _require_nothing_more(window[position + 1 :] + file.read(_CHUNK_CHARACTERS), path, number)
                     return
                 try:
                     value, end = decoder.raw_decode(window, position)
+                except RecursionError as error:
+                    raise DataError(f"{path}, row {number + 1}: nested too deeply to be an example.") from error
                 except json.JSONDecodeError as error:
                     # Perhaps the window ends inside the object. It doubles, so that retries cost no more than reading.
                     more = file.read(max(_CHUNK_CHARACTERS, len(window) - position))
@@ -278,6 +286,14 @@ def _read_json_array(path: str) -> Rows:
                 position = end
     except UnicodeDecodeError:
         deque(lines(path), maxlen=0)  # reads to the same byte again, and raises with its line
+
+
+def _require_nothing_more(rest: str, path: str, rows: int) -> None:
+    if rest.strip():
+        raise DataError(
+            f"{path}: expected the end of the file after the array of {rows} rows, found {rest.strip()[:60]!r}. Of "
+            "several arrays make one, or write one JSON object a line."
+        )
 
 
 def _end(match: re.Match[str] | None) -> int:
@@ -298,12 +314,32 @@ def _json_object(value: Any, place: str, written: str) -> Mapping[str, Any]:
 
 
 def _read_parquet(path: str) -> Rows:
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+    with _parquet_errors(path):
+        file = pyarrow.parquet.ParquetFile(path)
+    with file:
+        with _parquet_errors(path):
             features = datasets.Features.from_arrow_schema(file.schema_arrow)
-            batches = (batch.to_pydict() for batch in file.iter_batches(batch_size=_BATCH_ROWS))
-            yield from named_rows(batches, features)
-    except pa.ArrowException as error:
+        yield from named_rows(_parquet_batches(file, path), features)
+
+
+def _parquet_batches(file: pyarrow.parquet.ParquetFile, path: str) -> Iterator[Mapping[str, list[Any]]]:
+    batches = file.iter_batches(batch_size=_BATCH_ROWS)
+    while True:
+        # Not around the `yield`: what happens to the rows outside is no error of the file.
+        with _parquet_errors(path):
+            batch = next(batches, None)
+            columns = None if batch is None else batch.to_pydict()
+        if columns is None:
+            return
+        yield columns
+
+
+@contextlib.contextmanager
+def _parquet_errors(path: str) -> Iterator[None]:
+    """Tells in one sentence what Arrow and datasets raise of a file that is broken or holds what they do not read."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
 
 

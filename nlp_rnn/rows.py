@@ -61,18 +61,17 @@ class RowReader:
         self._columns = columns(data, task)
         self.dropped: Counter[str] = Counter()
 
-    def read(self, row: Mapping[str, Any], name: str, at: At) -> Row | None:
+    def read(self, row: Mapping[str, Any], at: At) -> Row | None:
         """Returns the standard columns of one row, or None for a row to leave out.
 
         Args:
             row: As the source has it.
-            name: What the source is called.
             at: Says where the row is.
 
         Raises:
             DataError: A column or a value is missing, or holds something else.
         """
-        picked = self._pick(row, name)
+        picked = self._pick(row, at)
         if self._task == "tagging":
             return self._tagged(picked["tokens"], picked["tags"], at)
         values = {
@@ -86,15 +85,15 @@ class RowReader:
             return None
         return values
 
-    def _pick(self, row: Mapping[str, Any], name: str) -> Row:
+    def _pick(self, row: Mapping[str, Any], at: At) -> Row:
         if self._task == "translation" and self._data.source_language is not None:
-            pair = _column(row, "translation", name, "source-column and --target-column")
+            pair = _column(row, "translation", at, "source-column and --target-column")
             if not isinstance(pair, Mapping):
-                raise DataError(f"{name}: column 'translation' must map languages to sentences, not hold {pair!r:.60}.")
+                raise DataError(f"{at()}: column 'translation' must map languages to sentences, not hold {pair!r:.60}.")
             languages = {"source": self._data.source_language, "target": self._data.target_language}
-            return {side: _language(pair, str(code), name, side) for side, code in languages.items()}
+            return {side: _language(pair, str(code), at, side) for side, code in languages.items()}
         return {
-            standard: _column(row, column, name, f"{standard.replace('_', '-')}-column")
+            standard: _column(row, column, at, f"{standard.replace('_', '-')}-column")
             for standard, column in self._columns.items()
         }
 
@@ -152,7 +151,7 @@ class RowReader:
         return {"tokens": [word for word, _ in kept], "tags": [tag for _, tag in kept]}
 
 
-def _column(row: Mapping[str, Any], column: str, name: str, flag: str) -> Any:
+def _column(row: Mapping[str, Any], column: str, at: At, flag: str) -> Any:
     try:
         return row[column]
     except KeyError:
@@ -163,14 +162,14 @@ def _column(row: Mapping[str, Any], column: str, name: str, flag: str) -> Any:
             mend = "If the file is not plain text, name its format with --format."
         there = ", ".join(map(repr, row))
         raise DataError(
-            f"{name}: there is no column {column!r}; there are {there}.{nearest(column, row)} {mend}"
+            f"{at()}: there is no column {column!r}; there are {there}.{nearest(column, row)} {mend}"
         ) from None
 
 
-def _language(pair: Mapping[str, Any], language: str, name: str, side: str) -> Any:
+def _language(pair: Mapping[str, Any], language: str, at: At, side: str) -> Any:
     if language not in pair:
         raise DataError(
-            f"{name}: there is no language {language!r}; there are {', '.join(map(repr, pair))}. "
+            f"{at()}: there is no language {language!r}; there are {', '.join(map(repr, pair))}. "
             f"Name one with --{side}-language."
         )
     return pair[language]

@@ -40,7 +40,8 @@ class Trained:
     Attributes:
         folder: The model directory.
         version: The folder of the export made at the end.
-        metrics: The best epoch on the validation set.
+        metrics: Of what is stored, on the validation set: the best epoch or the mean of the last ones, and of a
+            classifier with its fitted share and temperature.
         history: A row for each epoch.
     """
 

@@ -1,7 +1,8 @@
 """A SavedModel of any family, called from Python.
 
 Like any other client of the SavedModel, this needs TensorFlow and the
-operations of TensorFlow Text, and nothing else of this package but `answers`.
+operations of TensorFlow Text, and nothing else of this package but `answers`
+and its errors.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import tensorflow as tf
 import tensorflow_text  # noqa: F401  (its import registers the operations)
 
 from nlp_rnn.answers import Client, Signature, padded
+from nlp_rnn.config import ConfigError
 
 
 class Predictor(Client):
@@ -28,14 +30,17 @@ class Predictor(Client):
 
     Raises:
         FileNotFoundError: The path holds no SavedModel.
-        ValueError: `batch_size` < 1, or a SavedModel that is not of this
-            package; of every method: the model's family does not have it.
+        ConfigError: The SavedModel is damaged, or not of this package; of
+            every method: the model's family does not have it.
+        ValueError: `batch_size` < 1.
     """
+
+    _refusal = ConfigError
 
     def __init__(self, path: str | Path, *, batch_size: int = 64):
         super().__init__(batch_size=batch_size)
         self.folder = _newest_version(Path(path))
-        self._model = tf.saved_model.load(str(self.folder))
+        self._model = _loaded(self.folder)
         self._known = {
             name: Signature(
                 inputs=tuple(function.structured_input_signature[1]), outputs=tuple(function.structured_outputs)
@@ -53,6 +58,15 @@ class Predictor(Client):
     def _call(self, signature: str, inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
         answer = self._model.signatures[signature](**{name: _tensor(values) for name, values in inputs.items()})
         return {name: tensor.numpy().tolist() for name, tensor in answer.items()}
+
+
+def _loaded(folder: Path) -> Any:
+    try:
+        return tf.saved_model.load(str(folder))
+    except FileNotFoundError:
+        raise
+    except (OSError, tf.errors.OpError) as error:
+        raise ConfigError(f"{folder} holds a SavedModel that is damaged: {error}. Export it again.") from error
 
 
 def _tensor(values: list[Any]) -> Any:

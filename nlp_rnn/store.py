@@ -285,24 +285,8 @@ def _read_weights(file: Path, network: keras.Model) -> None:
             values = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _broken(file, error) from error
-    found = _matched(values, network)
-    if found is None:
+    shapes = {key: tuple(weight.shape) for key, weight in zip(_keys(network), network.weights, strict=True)}
+    if {key: value.shape for key, value in values.items()} != shapes:
         raise ConfigError(f"{file} holds the weights of another network than {_CONFIG}; copy the folder whole.")
-    for value, weight in zip(found, network.weights, strict=True):
-        weight.assign(keras.ops.cast(value, weight.dtype))
-
-
-def _matched(stored: Mapping[str, np.ndarray], network: keras.Model) -> list[np.ndarray] | None:
-    """Returns stored arrays in the order of a network's weights, or None if they are another network's.
-
-    The first classifiers of several members stored the vectors that the
-    members share once for each: such copies are passed over.
-    """
-    wanted = [(weight.name, tuple(weight.shape)) for weight in network.weights]
-    found: list[np.ndarray] = []
-    for key, value in stored.items():
-        if wanted[len(found) : len(found) + 1] == [(key.partition(".")[2], value.shape)]:
-            found.append(value)
-        elif not any(np.array_equal(value, other) for other in found):
-            return None
-    return found if len(found) == len(wanted) else None
+    for key, weight in zip(shapes, network.weights, strict=True):
+        weight.assign(keras.ops.cast(values[key], weight.dtype))

@@ -129,7 +129,7 @@ class Stream:
         rows: list[tuple[int, Row]] = []
         number = 0
         for number, row in source.rows:
-            picked = self._reader.read(row, self.name, functools.partial(source.at, before + number))
+            picked = self._reader.read(row, functools.partial(source.at, before + number))
             if picked is not None and self._held_out(picked):
                 self._reader.dropped[_HELD_OUT] += 1
             elif picked is not None:

@@ -82,7 +82,7 @@ def tune(run: TuneRun, *, callbacks: Callable[[], Sequence[keras.callbacks.Callb
     todo = settings.trials - len(_finished(study))
     if todo > 0:
         corpus = runs.load_corpus(base)
-        study.sampler = optuna.samplers.TPESampler(seed=base.training.seed + len(study.trials))
+        study.sampler = optuna.samplers.TPESampler(seed=(base.training.seed + len(study.trials)) % (1 << 32))
         objective = _objective(optuna, base, space, corpus, callbacks)
         study.optimize(
             objective,

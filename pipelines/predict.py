@@ -7,10 +7,11 @@ echo "a man rides a horse ." | python pipelines/predict.py --model saved_models/
 python pipelines/predict.py --model saved_models/sentiment --input reviews.txt --explain reviews.html
 """
 
+import codecs
 import contextlib
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,13 +39,18 @@ def main() -> None:
             raise nlp_rnn.ConfigError(
                 "explain is for classifiers trained with attention among --pools, which this one is not: leave it out."
             )
-        answers = answer_all(predictor, run, (line.rstrip(b"\r\n") for line in lines))
+        answers = answer_all(predictor, run, texts_of(lines))
         if run.explain:
             answers = list(answers)
             nlp_rnn.write_explanations(run.explain, answers)
             answers = (answer.classification for answer in answers)
         for answer in answers:
             command_line.print_json(answer if isinstance(answer, dict) else asdict(answer))
+
+
+def texts_of(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for number, line in enumerate(lines):
+        yield (line if number else line.removeprefix(codecs.BOM_UTF8)).rstrip(b"\r\n")
 
 
 def answer_all(predictor: "nlp_rnn.Predictor", run: PredictRun, texts: Iterator[bytes]) -> Iterator:

@@ -5,6 +5,7 @@ The models' settings are in pipelines/configs/quickstart_*.yaml.
 python pipelines/quickstart.py
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,4 +102,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     command_line.run(main)

@@ -4,8 +4,7 @@
 
 Run it once after `nlp_rnn.store.FORMAT` was raised, or when a family is new: what is there already stays as it is, for
 a later version must read what this one wrote. Commit what it writes. The models are tiny, their weights random; answers
-are those of the live network. `1/classifier_of_several_members` is from the first version of that family, which stored
-once for each member the vectors that they share.
+are those of the live network.
 """
 
 import json

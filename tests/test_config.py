@@ -28,6 +28,7 @@ from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig, Tra
         (BatchConfig, {"longest_example": 0}, "longest_example must be at least 1"),
         (BatchConfig, {"bucket_width": 0}, "bucket_width must be at least 1"),
         (TrainingConfig, {"epochs": 0}, "epochs must be at least 1"),
+        (TrainingConfig, {"seed": 1 << 32}, r"seed must be at least 0 and below 2 \*\* 32, not 4294967296"),
         (TrainingConfig, {"learning_rate": 0.0}, "learning_rate must be above 0"),
         (TrainingConfig, {"warmup_steps": -1}, "warmup_steps must be at least 0"),
         (TrainingConfig, {"clip_norm": 0.0}, "clip_norm must be above 0"),

@@ -10,7 +10,7 @@ import tensorflow as tf
 from nlp_rnn import store
 from nlp_rnn.config import ConfigError, DataConfig, TextConfig
 from nlp_rnn.corpora import DataError
-from nlp_rnn.evaluation import evaluate
+from nlp_rnn.evaluation import as_trained, evaluate
 from nlp_rnn.families import TranslationText, build_translator
 from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.model_config import TranslatorConfig
@@ -140,3 +140,28 @@ def test_wrong_input_is_refused(models: dict[str, Path], tmp_path: Path) -> None
         evaluate(models["phones"], data, ignore_pattern=".")
     with pytest.raises(ConfigError, match=r"predictions .* cannot be written: make its folder first"):
         evaluate(models["phones"], data, predictions=tmp_path / "none" / "hypotheses.txt")
+
+
+XPOS = DataConfig(train=("a.conllu",), tag_column="xpos")
+REVERSED = DataConfig(train=("a.tsv",), source_column="2", target_column="1")
+HUB = DataConfig(dataset="hub/set", source_language="en", target_language="de")
+
+
+@pytest.mark.parametrize(
+    ("given", "trained", "read"),
+    [
+        (DataConfig(test=("b.conllu",)), XPOS, {"tag_column": "xpos"}),
+        (DataConfig(test=("b.tsv",)), REVERSED, {"source_column": "2", "target_column": "1"}),
+        (DataConfig(test=("b.tsv",), source_column="1"), REVERSED, {"source_column": "1", "target_column": None}),
+        (DataConfig(test=("b.en", "b.de")), REVERSED, {"source_column": None, "target_column": None}),
+        (DataConfig(test=("b.txt",), format="tsv"), REVERSED, {"source_column": "2"}),
+        (DataConfig(dataset="hub/other"), HUB, {"source_language": "en", "target_language": "de"}),
+        (DataConfig(test=("b.jsonl",)), HUB, {"source_language": None}),
+    ],
+)
+def test_a_test_set_is_read_as_the_training_set_was_unless_something_else_is_said(
+    given: DataConfig, trained: DataConfig, read: dict[str, str | None]
+) -> None:
+    found = as_trained(given, trained)
+    assert {name: getattr(found, name) for name in read} == read
+    assert (found.test, found.dataset, found.train) == (given.test, given.dataset, ())

@@ -184,7 +184,7 @@ class Weighted(tf.Module):
 
     @property
     def signatures(self) -> dict[str, Any]:
-        return {"spell": self.spell, "join": self.join}
+        return {"spell": self.spell.get_concrete_function(), "join": self.join.get_concrete_function()}
 
 
 BATCHES: dict[str, Any] = {
@@ -246,8 +246,9 @@ def test_ties_are_counted_and_told_what_else_is_good(folder: Path, caplog: pytes
 def saved(path: Path, body: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Any:
     module = tf.Module()
     module.answer = tf.function(body, input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
-    tf.saved_model.save(module, str(path), signatures={"answer": module.answer})
-    return module.answer
+    answer = module.answer.get_concrete_function()
+    tf.saved_model.save(module, str(path), signatures={"answer": answer})
+    return answer
 
 
 def test_another_number_of_answers_is_found(tmp_path: Path) -> None:

@@ -141,6 +141,20 @@ def test_attention_is_drawn_for_each_line_that_has_any(run: Script, model: Path,
     assert all(tf.io.decode_png(path.read_bytes()).shape[0] > 50 for path in plots.iterdir())
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_text(run: Script, model: Path, tmp_path: Path) -> None:
+    text = PAIRS[0][0].encode()
+    plain, marked = (
+        results(run("predict.py", "--model", model, "--input", lines(tmp_path, content)))
+        for content in (text, b"\xef\xbb\xbf" + text)
+    )
+    assert marked == plain
+
+
+def test_an_evaluation_refuses_what_it_would_pass_over(run: Script, model: Path) -> None:
+    done = run("evaluate.py", "--model", model, "--train", "a.en", "a.de", "--test", "b.en", "b.de")
+    assert complaint(done).startswith("error: train is for trainings: an evaluation reads --test")
+
+
 def test_no_input_gives_no_output(run: Script, model: Path, tmp_path: Path) -> None:
     assert results(run("predict.py", "--model", model, "--input", lines(tmp_path, b""))) == []
 

@@ -120,13 +120,24 @@ def test_each_seed_and_epoch_has_an_order_of_its_own() -> None:
     assert rows(1, 2) != rows(1, 3)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 26, 27, 60])
+def test_a_short_training_has_fewer_shapes_and_more_padding() -> None:
+    lengths, batching = correlated_lengths(30_000), BatchConfig()
+    plans = [BatchPlan(lengths=lengths, batching=batching, epochs=epochs) for epochs in (1, 4, 16)]
+    shapes, padding = zip(*((len(plan.shapes), plan.padding_share) for plan in plans), strict=True)
+    assert shapes[0] < shapes[1] < shapes[2]
+    assert padding[0] > padding[1] > padding[2]
+    # Four epochs of a quarter of a pass are one pass.
+    cut = BatchPlan(lengths=lengths, batching=batching, epochs=4, epoch_steps=plans[0].batches // 4)
+    assert cut.shapes == plans[0].shapes
+
+
+@pytest.mark.parametrize("steps", [1, 4, 25, 26, 60])
 def test_epochs_of_so_many_batches_are_passes_cut_anew(steps: int) -> None:
-    """26 batches hold all rows once; an epoch may end within a pass, and hold several."""
-    lengths, batching = correlated_lengths(200), BatchConfig(batch_size=8)
+    """25 batches of one shape hold all rows once; an epoch may end within a pass, and hold several."""
+    lengths, batching = correlated_lengths(200), BatchConfig(batch_size=8, bucket_width=64)
     passes = BatchPlan(lengths=lengths, batching=batching)
     plan = BatchPlan(lengths=lengths, batching=batching, epoch_steps=steps)
-    assert (passes.batches, plan.batches, len(passes), len(plan)) == (26, 26, 26, steps)
+    assert (passes.batches, plan.batches, len(passes), len(plan)) == (25, 25, 25, steps)
     epochs = [plan.shuffled(seed=1, epoch=epoch) for epoch in range(5)]
     assert {len(epoch) for epoch in epochs} == {steps}
     found = [batch.rows.tolist() for epoch in epochs for batch in epoch]

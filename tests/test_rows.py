@@ -18,7 +18,7 @@ def reader(task: Task = "classification", **data: Any) -> RowReader:
 
 
 def read(row: dict[str, Any], task: Task = "classification", **data: Any) -> dict[str, Any] | None:
-    return reader(task, **data).read(row, "file", lambda: "file, row 7")
+    return reader(task, **data).read(row, lambda: "file, row 7")
 
 
 def label(value: Any, **data: Any) -> Any:
@@ -54,7 +54,9 @@ def test_pairs_of_texts() -> None:
     assert read(row, **PAIRS) == {"text": "a", "text_pair": " b ", "label": "yes"}
     with pytest.raises(DataError, match="file, row 7: no value in column 'second'"):
         read({**row, "second": None}, **PAIRS)
-    with pytest.raises(DataError, match="there is no column 'second'; there are 'text', 'label'.*--text-pair-column"):
+    with pytest.raises(
+        DataError, match="file, row 7: there is no column 'second'; there are 'text', 'label'.*--text-pair-column"
+    ):
         read({"text": "a", "label": 1}, **PAIRS)
 
 
@@ -62,7 +64,7 @@ def test_pairs_of_texts() -> None:
 def test_a_pair_with_a_blank_text_is_left_out_and_counted(blank: str) -> None:
     pairs = reader(**PAIRS)
     row = {"text": "a", "second": "b", "label": "yes", blank: " \t"}
-    assert pairs.read(row, "file", lambda: "there") is None
+    assert pairs.read(row, lambda: "there") is None
     assert pairs.dropped == {"rows with blank text": 1}
 
 
@@ -134,7 +136,7 @@ def test_several_labels_where_one_is_expected_suggest_the_setting() -> None:
 def test_blank_text_is_no_example_but_part_of_running_text(task: Task) -> None:
     rows = {"classification": {"text": "", "label": "a"}, "translation": {"source": "a", "target": "\u2028"}}
     found = reader(task)
-    assert found.read(rows[task], "file", str) is None
+    assert found.read(rows[task], str) is None
     assert found.dropped == {"rows with blank text": 1}
     assert read({"text": " "}, "language_modelling") == {"text": " "}
 
@@ -147,8 +149,8 @@ def test_text_is_no_number() -> None:
 def test_blank_tokens_and_sentences_of_them_are_left_out_and_counted() -> None:
     tagged = reader("tagging")
     row = {"tokens": ["a", " ", "b"], "tags": ["X", "Y", 3]}
-    assert tagged.read(row, "file", str) == {"tokens": ["a", "b"], "tags": ["X", "3"]}
-    assert tagged.read({"tokens": [""], "tags": ["X"]}, "file", str) is None
+    assert tagged.read(row, str) == {"tokens": ["a", "b"], "tags": ["X", "3"]}
+    assert tagged.read({"tokens": [""], "tags": ["X"]}, str) is None
     assert tagged.dropped == {"blank tokens": 2, "sentences without tokens": 1}
 
 

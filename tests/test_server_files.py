@@ -41,7 +41,7 @@ def test_the_warm_up_asks_every_signature_for_held_out_examples(exported: Export
 
 def test_without_samples_the_warm_up_holds_none_of_the_data(tmp_path: Path) -> None:
     function = tf.function(lambda text: text, input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    server_files.write_server_files(tmp_path, {"serving_default": function}, ())
+    server_files.write_server_files(tmp_path, {"serving_default": function.get_concrete_function()}, ())
     texts = [text for request in requests(tmp_path) for text in tf.make_ndarray(request.inputs["text"])]
     assert texts[:2] == [b"Two dogs are running across a green field.", b"What is the name of this town?"]
 

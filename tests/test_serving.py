@@ -10,6 +10,7 @@ from serving_cases import TEXTS, save, translation_module
 
 from nlp_rnn import serving
 from nlp_rnn.answers import Explanation, Translation
+from nlp_rnn.config import ConfigError
 from nlp_rnn.models.translation import TranslationModule
 
 
@@ -103,5 +104,13 @@ def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     other = tf.Module()
     other.double = tf.function(lambda x: 2 * x, input_signature=[tf.TensorSpec([None])], autograph=False)
     tf.saved_model.save(other, str(tmp_path / "1"), signatures=other.double)
-    with pytest.raises(ValueError, match=r"is no model of this package: its signatures are \['serving_default'\]"):
+    with pytest.raises(ConfigError, match=r"is no model of this package: its signatures are \['serving_default'\]"):
+        serving.Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["saved_model.pb", "variables/variables.index"])
+def test_a_damaged_export_is_refused(model: Path, tmp_path: Path, part: str) -> None:
+    file = Path(shutil.copytree(model / "2", tmp_path / "1")) / part
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ConfigError, match="1 holds a SavedModel that is damaged: .* Export it again."):
         serving.Predictor(tmp_path)

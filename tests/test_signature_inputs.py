@@ -46,7 +46,7 @@ def test_a_lone_surrogate_is_spelt_as_the_bytes_it_is_read_as() -> None:
 
 def test_each_signature_is_called_with_all_samples_and_edges_and_with_nothing() -> None:
     class Tagging:
-        input_signature = (TOKENS, LENGTHS)
+        structured_input_signature = ((TOKENS, LENGTHS), {})
 
     whole, nothing = signature_inputs.calls({"tokens": Tagging}, [{"text": "a b", "tokens": ["a", "b"]}])["tokens"]
     assert nothing == {"tokens": [], "lengths": []}

@@ -109,7 +109,7 @@ def test_training_measures_what_an_export_gives(head: str, chosen: str) -> None:
         unseen=[[False] * 4, [False] * 3],
         scheme="bio",
     )
-    measured = task.validator()()
+    measured = task.validate()
     for name in ("accuracy", "precision", "recall", "f1", "macro_f1", "expected_calibration_error"):
         assert measured[name] == pytest.approx(wanted[name], abs=1e-5), name
     assert measured["accuracy"] == pytest.approx(2 / 7)

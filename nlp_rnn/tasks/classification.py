@@ -114,16 +114,17 @@ class ClassificationTask:
         if cut := int(np.sum(np.maximum(lengths.source, lengths.target) > longest)):
             _log.warning("%d of %d training texts are cut after %d tokens.", cut, len(self.numbered), longest)
         lengths = self._read_of(lengths)
-        settings = dataclasses.replace(self.run.batching, longest_example=longest)
-        plan = BatchPlan(lengths=lengths, batching=settings, end_tokens=0, epoch_steps=self.run.training.epoch_steps)
+        settings, training = dataclasses.replace(self.run.batching, longest_example=longest), self.run.training
+        plan = BatchPlan(
+            lengths=lengths, batching=settings, end_tokens=0, epochs=training.epochs, epoch_steps=training.epoch_steps
+        )
         _log.info(
             "%d texts in %d batches of %d shapes; %.1f %% padding.",
             plan.examples, plan.batches, len(plan.shapes), 100 * plan.padding[0],
         )  # fmt: skip
         texts, reader = self._training_texts
-        key, higher_is_better = measure_of(self.run.training.monitor)
-        seed = self.run.training.seed
-        generator = keras.random.SeedGenerator(seed)
+        key, higher_is_better = measure_of(training.monitor)
+        generator = keras.random.SeedGenerator(training.seed)
         made = Training(
             network=self.network,
             objective=self._objective(generator),
@@ -132,12 +133,12 @@ class ClassificationTask:
                 plan=plan.part(part),
                 reader=reader,
                 classes=len(self.text.labels),
-                seed=seed,
+                seed=training.seed,
                 epoch=epoch,
                 start=start,
             ),
             steps_per_epoch=len(plan),
-            validate=self.validator(),
+            validate=self.validate,
             monitor=key,
             higher_is_better=higher_is_better,
             generators=(generator,),
@@ -243,10 +244,10 @@ class ClassificationTask:
         rarest = min(counts.values())
         return [counts.total() / (len(counts) * counts.get(label, rarest)) for label in self.text.labels]
 
-    def validator(self) -> Callable[[], dict[str, Any]]:
-        """Returns what measures the loss and the metrics of the labels on the validation set."""
+    def validate(self) -> dict[str, float]:
+        """Returns the loss and the metrics of the labels on the validation set."""
         right = self._validation_labels()
-        return lambda: self._measured(self._vote(self._validation_sides(), right)[0], right)
+        return self._measured(self._vote(self._validation_sides(), right)[0], right)
 
     def _vote(self, sides: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float]:
         """Returns common scores (rows, classes), and what the linear model counts, for which the labels are likeliest.

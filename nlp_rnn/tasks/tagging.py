@@ -113,6 +113,7 @@ class TaggingTask:
             lengths=self._lengths,
             batching=self.run.batching,
             end_tokens=0,
+            epochs=self.run.training.epochs,
             epoch_steps=self.run.training.epoch_steps,
         )
         if plan.overlong:
@@ -141,7 +142,7 @@ class TaggingTask:
                 self.numbered, plan=plan.part(part), read_words=self.text.reader, seed=seed, epoch=epoch, start=start
             ),
             steps_per_epoch=len(plan),
-            validate=self.validator(),
+            validate=self.validate,
             monitor=key,
             higher_is_better=higher_is_better,
             generators=(generator,),
@@ -190,10 +191,11 @@ class TaggingTask:
 
     def finish(self) -> tuple[TaggingText, dict[str, Any]]:
         """Returns what stands between text and network, and the validation metrics."""
-        return self.text, self.validator()()
+        return self.text, self.validate()
 
-    def validator(self) -> Callable[[], dict[str, Any]]:
-        """Returns what measures the loss and the metrics of the tags, as exports show them, on the validation set."""
+    @functools.cached_property
+    def validate(self) -> Callable[[], dict[str, Any]]:
+        """What measures the loss and the metrics of the tags, as exports show them, on the validation set."""
         expected = self._expected()
         unseen = [self.text.unseen(tokens) for tokens in self.validation["tokens"]]
         scheme: Scheme | None = self.text.scheme and "bio"

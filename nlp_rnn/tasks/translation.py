@@ -75,7 +75,10 @@ class TranslationTask:
     def set_up(self) -> Training:
         """Returns what the train loop needs; the training set is measured here."""
         tokenizers = self._both_tokenizers()
-        plan = BatchPlan(lengths=self._lengths, batching=self.run.batching, epoch_steps=self.run.training.epoch_steps)
+        training = self.run.training
+        plan = BatchPlan(
+            lengths=self._lengths, batching=self.run.batching, epochs=training.epochs, epoch_steps=training.epoch_steps
+        )
         if plan.overlong:
             _log.warning(
                 "%d of %d training pairs have more than %d tokens and are left out.",
@@ -95,7 +98,7 @@ class TranslationTask:
                 self.corpus.train, plan=plan.part(part), seed=seed, epoch=epoch, start=start, **tokenizers
             ),
             steps_per_epoch=len(plan),
-            validate=self.validator(),
+            validate=self.validate,
             monitor=key,
             higher_is_better=higher_is_better,
             padding_share=plan.padding_share,
@@ -143,10 +146,11 @@ class TranslationTask:
 
     def finish(self) -> tuple[TranslationText, dict[str, Any]]:
         """Returns what stands between text and network, and the validation metrics."""
-        return self.text, self.validator()()
+        return self.text, self.validate()
 
-    def validator(self) -> Callable[[], dict[str, Any]]:
-        """Returns what measures the loss, without smoothing, and the metrics of greedy translations."""
+    @functools.cached_property
+    def validate(self) -> Callable[[], dict[str, Any]]:
+        """What measures the loss, without smoothing, and the metrics of greedy translations."""
         validation_set = self.corpus.validation
         pairs = batching.evaluation_batches(validation_set, batching=self.run.batching, **self._both_tokenizers())
         translate = self._translator(validation_set)
