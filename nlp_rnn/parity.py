@@ -128,7 +128,8 @@ def check(
 def specs_of(function: Any) -> dict[str, tf.TensorSpec]:
     """Returns the inputs of a signature by name, of one that is live or of one that was loaded."""
     live, loaded = function.structured_input_signature
-    return {spec.name: spec for spec in live} | dict(loaded)
+    # What an argument that is left out holds is None.
+    return {spec.name: spec for spec in live if spec is not None} | dict(loaded)
 
 
 def ask(function: Any, inputs: Inputs) -> list[Row]:

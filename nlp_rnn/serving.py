@@ -1,8 +1,8 @@
 """A SavedModel of any family, called from Python.
 
 Like any other client of the SavedModel, this needs TensorFlow and the
-operations of TensorFlow Text, and nothing else of this package but `answers`
-and its errors.
+operations of TensorFlow Text; of this package it takes the answers and the
+error alone.
 """
 
 from collections.abc import Mapping
