@@ -129,7 +129,7 @@ def test_help_groups_documented_flags_by_concern(capsys: pytest.CaptureFixture[s
     assert "Trains a translator." in shown
     assert "search options" in shown
     assert "How translations are searched for." in shown
-    assert "Passes over the training data." in shown
+    assert "Epochs; each ends with a look at the validation set." in shown
     assert "--beam-size INT" in shown
     assert "Hypotheses kept at each step; 1 is greedy search." in shown
     assert "--cell {lstm,gru}" in shown

@@ -81,8 +81,8 @@ ALLOWED: dict[str, set[str]] = {
         "config", "edge_inputs", "export", "families", "folders", "parity", "portability", "signature_inputs", "store",
     },
     "evaluation": {
-        "answers", "calibration", "classification_metrics", "config", "corpora", "families", "jobs", "metrics", "models",
-        "plots", "readers", "serving", "store", "tagging_metrics", "tags",
+        "answers", "calibration", "classification_metrics", "config", "corpora", "families", "jobs", "metrics",
+        "models", "plots", "readers", "serving", "store", "tagging_metrics", "tags",
     },
     "reviews": {"families"},
     "model_card": {"families", "reviews", "settings"},

@@ -138,7 +138,7 @@ class ClassificationTask:
                 start=start,
             ),
             steps_per_epoch=len(plan),
-            validate=self.validate,
+            validate=self.validator(),
             monitor=key,
             higher_is_better=higher_is_better,
             generators=(generator,),
@@ -244,10 +244,10 @@ class ClassificationTask:
         rarest = min(counts.values())
         return [counts.total() / (len(counts) * counts.get(label, rarest)) for label in self.text.labels]
 
-    def validate(self) -> dict[str, float]:
-        """Returns the loss and the metrics of the labels on the validation set."""
-        right = self._validation_labels()
-        return self._measured(self._vote(self._validation_sides(), right)[0], right)
+    def validator(self) -> Callable[[], dict[str, float]]:
+        """Returns what measures the loss and the metrics of the labels on the validation set."""
+        sides_of, right = self._validation_sides, self._validation_labels()
+        return lambda: self._measured(self._vote(sides_of(), right)[0], right)
 
     def _vote(self, sides: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float]:
         """Returns common scores (rows, classes), and what the linear model counts, for which the labels are likeliest.
