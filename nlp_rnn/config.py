@@ -14,6 +14,10 @@ class ConfigError(ValueError):
     """The user's settings are wrong; the message says which, and how to mend it."""
 
 
+class DataError(ValueError):
+    """The user's data is wrong; the message says where, what was expected and how to mend it."""
+
+
 def require(condition: bool, name: str, value: object, expected: str) -> None:
     """Raises a ConfigError that says what `name` must be, unless the condition holds."""
     if not condition:

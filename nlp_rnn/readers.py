@@ -6,7 +6,6 @@ feed (LF or CRLF) at its end; only a line feed ends a line, so that U+2028,
 vertical tabs and the like stay inside their sentence.
 """
 
-import contextlib
 import csv
 import itertools
 import json
@@ -18,10 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
-import pyarrow as pa
-import pyarrow.parquet
 
-from nlp_rnn.config import ConfigError
+from nlp_rnn import parquet
+from nlp_rnn.config import ConfigError, DataError
 from nlp_rnn.settings import nearest
 
 Rows = Iterator[tuple[int, Mapping[str, Any]]]
@@ -46,10 +44,6 @@ _CHUNK_CHARACTERS = 1 << 16
 # The csv module stops at 128 KiB a cell unless told otherwise; documents can be
 # longer, and a forgotten quote must still not read a whole file into one cell.
 _LONGEST_CELL = 1 << 24
-
-
-class DataError(ValueError):
-    """The user's data is wrong; the message says where, what was expected and how to mend it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,33 +308,8 @@ def _json_object(value: Any, place: str, written: str) -> Mapping[str, Any]:
 
 
 def _read_parquet(path: str) -> Rows:
-    with _parquet_errors(path):
-        file = pyarrow.parquet.ParquetFile(path)
-    with file:
-        with _parquet_errors(path):
-            features = datasets.Features.from_arrow_schema(file.schema_arrow)
-        yield from named_rows(_parquet_batches(file, path), features)
-
-
-def _parquet_batches(file: pyarrow.parquet.ParquetFile, path: str) -> Iterator[Mapping[str, list[Any]]]:
-    batches = file.iter_batches(batch_size=_BATCH_ROWS)
-    while True:
-        # Not around the `yield`: what happens to the rows outside is no error of the file.
-        with _parquet_errors(path):
-            batch = next(batches, None)
-            columns = None if batch is None else batch.to_pydict()
-        if columns is None:
-            return
-        yield columns
-
-
-@contextlib.contextmanager
-def _parquet_errors(path: str) -> Iterator[None]:
-    """Tells in one sentence what Arrow and datasets raise of a file that is broken or holds what they do not read."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
-        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
+    with parquet.opened(path) as (features, batches):
+        yield from named_rows(batches, features)
 
 
 def named_rows(batches: Iterable[Mapping[str, list[Any]]], features: datasets.Features | None) -> Rows:

@@ -205,30 +205,6 @@ def test_parquet_of_other_writers(tmp_path):
     assert rows_of(path, "parquet") == [(1, {"text": "a", "label": 3})]
 
 
-def test_parquet_that_cannot_be_read_is_refused(tmp_path):
-    """A type that datasets do not know, and pages that were damaged after the file was written."""
-    path = tmp_path / "a.parquet"
-    maps = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32()))
-    pa.parquet.write_table(pa.table({"text": ["a"], "counts": maps}), path)
-    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file that can be read: .*map"):
-        rows_of(path, "parquet")
-    pa.parquet.write_table(pa.table({"text": [f"text {i}" for i in range(1000)]}), path, compression="snappy")
-    content = bytearray(path.read_bytes())
-    content[20:400] = bytes(380)
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file that can be read"):
-        rows_of(path, "parquet")
-
-
-def test_what_happens_to_the_rows_of_a_parquet_file_is_not_blamed_on_it(tmp_path):
-    path = tmp_path / "a.parquet"
-    pa.parquet.write_table(pa.table({"text": ["a"]}), path)
-    rows = readers.read(str(path), "parquet", columns=(), header=False, tag_column="upos").rows
-    next(rows)
-    with pytest.raises(OSError, match="disk"):
-        rows.throw(OSError("no space on the disk"))
-
-
 @pytest.mark.parametrize("name", ["a.en.gz", "a.jsonl.ZST"])
 def test_packed_files_are_refused_by_name(name):
     with pytest.raises(DataError, match=f"{name} is packed, and only plain files are read: unpack it first"):
