@@ -46,5 +46,5 @@ def _batches(file: pyarrow.parquet.ParquetFile, path: str) -> Batches:
 def _errors(path: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error

@@ -261,6 +261,12 @@ def quickstart(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def test_the_quickstart_takes_no_settings() -> None:
+    done = script("quickstart.py", "--epochs", "1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unrecognized arguments: --epochs 1" in done.stderr
+
+
 def test_the_quickstart_asks_for_what_no_model_has_seen(quickstart: ModuleType) -> None:
     translation, tagging, sentiment = quickstart.JOBS
     corpus = samples.load("translation")

@@ -64,9 +64,13 @@ def test_a_test_set_is_measured(run: Script, model: Path, tmp_path: Path) -> Non
 def test_a_tag_that_the_model_does_not_know_counts_as_an_error(run: Script, model: Path, tmp_path: Path) -> None:
     tokens, file = SENTENCES[0][0], tmp_path / "test.conll"
 
+    said: list[str] = []
+
     def measured(tags: list[str]) -> dict:
         write(file, [(tokens, tags)])
-        return results(run("evaluate.py", "--model", model, "--test", file, "--predictions", tmp_path / "tags.txt"))[0]
+        done = run("evaluate.py", "--model", model, "--test", file, "--predictions", tmp_path / "tags.txt")
+        said.append(done.stderr)
+        return results(done)[0]
 
     measured(["O"] * len(tokens))
     predicted = (tmp_path / "tags.txt").read_text().split()
@@ -74,6 +78,8 @@ def test_a_tag_that_the_model_does_not_know_counts_as_an_error(run: Script, mode
     strange = measured(["B-STAR", *predicted[1:]])
     assert strange["accuracy"] == pytest.approx(1 - 1 / len(tokens))
     assert strange["per_class"]["STAR"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
+    assert ["are unknown, thus never right" in log for log in said] == [False, False, True]
+    assert "1 tags of the test set are unknown, thus never right: B-STAR." in said[-1]
 
 
 def test_texts_are_tagged_line_by_line(run: Script, model: Path, tmp_path: Path) -> None:
