@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from nlp_rnn import folders, parity, portability, server_files, signature_inputs, store
+from nlp_rnn import folders, parity, portability, replay, server_files, signature_inputs, store
 from nlp_rnn.config import ConfigError
 from nlp_rnn.families import ClassificationText, TranslationText
 from nlp_rnn.jobs import ExportRun
@@ -71,6 +72,7 @@ def export_model(path: str | Path, **settings: float | int | str | None) -> Path
 
         def write(folder: Path) -> None:
             _require_room(folder, sum(value.nbytes for value in stored.network.get_weights()) + _GRAPH)
+            replay.start(sys.executable)  # it comes up while the graph is traced
             write_saved_model(module, folder, fixed)
             server_files.write_server_files(folder, module.signatures, stored.samples)
             check_operations(folder)

@@ -36,6 +36,16 @@ def replace_folder(target: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def replace_file(target: Path, content: str) -> None:
+    """Writes a text file beside its place and renames it into it: who reads meanwhile never sees half of it."""
+    hidden = target.with_name(f".{target.name}.{WRITING}")
+    try:
+        hidden.write_text(content, encoding="utf-8")
+        hidden.replace(target)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
 def versions(path: str | Path) -> list[int]:
     """Returns the numbers of the exports in a model directory, rising."""
     entries = Path(path).iterdir() if Path(path).is_dir() else ()

@@ -6,13 +6,9 @@ server has, sees no GPU, and answers real examples through every signature.
 
 import functools
 import itertools
-import json
 import logging
 import math
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,43 +16,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from nlp_rnn import replay
+
 # Scores differ by less than this between two ways to compute the same in float32.
 TOLERANCE = 1e-4
 # By what is computed in. bfloat16 has 8 binary digits: where two ways to add up a product's terms differ in the last
 # digits of float32, the result may be rounded to the one neighbour or to the other.
 TOLERANCES = {"float32": TOLERANCE, "bfloat16": 0.005}
-
-# Run by a process of its own: the folder, and where to write the answers, are its arguments.
-_REPLAY = """
-import glob, importlib.util, json, os, sys
-sys.modules["keras"] = None  # No server has it, and TensorFlow would import it, which takes as long as all else.
-import numpy as np
-import tensorflow as tf
-
-(package,) = importlib.util.find_spec("tensorflow_text").submodule_search_locations
-for library in glob.glob(os.path.join(package, "python", "*", "_*.so")):
-    tf.load_library(library)
-
-def encode(value):
-    if isinstance(value, list):
-        return [encode(item) for item in value]
-    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
-
-def tensors(signature, inputs):
-    specs = signature.structured_input_signature[1]
-    return {name: tf.reshape(tf.constant(encode(values), specs[name].dtype), shape)
-            for name, (values, shape) in inputs.items()}
-
-model = tf.saved_model.load(sys.argv[1])
-answers = {
-    name: [{key: tensor.numpy().tolist() for key, tensor in signature(**tensors(signature, inputs)).items()}
-           for inputs in batches]
-    for name, batches in json.load(sys.stdin).items()
-    for signature in [model.signatures[name]]
-}
-with open(sys.argv[2], "w", encoding="utf-8") as file:
-    json.dump(answers, file, default=lambda text: text.decode("utf-8", "surrogateescape"))
-"""
 
 Row = dict[str, Any]
 """One example's outputs by name, as lists; bytes spelt as text that JSON can hold."""
@@ -287,19 +253,8 @@ def _served(
         ]
         for name, calls in batches.items()
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        answers = Path(scratch, "answers.json")
-        done = subprocess.run(
-            [python, "-P", "-c", _REPLAY, str(folder.absolute()), str(answers)],
-            input=json.dumps(asked),
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"},
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            cwd=scratch,
-        )
-        if done.returncode:
-            raise ParityError(f"it cannot be loaded and called.\n{done.stderr[-2000:]}")
-        served = json.loads(answers.read_text(encoding="utf-8"))
+    try:
+        served = replay.answers(folder, asked, python=python)
+    except replay.ReplayError as error:
+        raise ParityError(f"it cannot be loaded and called.\n{error}") from error
     return {name: list(map(_by_example, calls)) for name, calls in served.items()}

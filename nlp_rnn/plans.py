@@ -145,8 +145,8 @@ class BatchPlan:
         rows = np.split(kept[order], np.searchsorted(shape_of[order], np.arange(1, len(padded))))
         # Reassigned to smaller shapes, rows may have left one without any.
         self._groups = [
-            _group(members, lengths, int(_capacity(batching, lengths[0], lengths[1])))
-            for members, lengths in zip(rows, padded, strict=True)
+            _group(members, sides, int(_capacity(batching, *sides)))
+            for members, sides in zip(rows, padded, strict=True)
             if len(members)
         ]
         self.shapes = tuple(group.shape for group in self._groups)

@@ -4,7 +4,6 @@ Figures are made by matplotlib's objects alone: without pyplot there is no
 window, no display and no state to clean up.
 """
 
-import csv
 import functools
 import logging
 import math
@@ -37,17 +36,11 @@ _NOT_TEXT = "Last Resort High-Efficiency"  # has a box for every character
 _NO_GLYPH = "□"
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Reads a training's `history.csv`; cells that are empty or no numbers become NaN."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return [{name: _number(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-
-
 def learning_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draws every quantity of a training's history over the epochs.
 
     Args:
-        history: One row an epoch, as `read_history` returns them. `epoch` is
+        history: One row an epoch. `epoch` is
             the horizontal axis; rows are counted if there is none. `step` is
             not drawn. A column `validation_NAME` shares its panel with NAME.
             NaN, or a name that a row lacks, leaves a gap.
@@ -298,13 +291,6 @@ def _write_counts(axes: Axes, counts: np.ndarray, weights: np.ndarray, points: f
         size = points * 0.8 * min(1.0, 4 / len(count))
         ink = "white" if weights[row, column] > 0.6 else "black"
         axes.text(column, row, count, fontsize=size, color=ink, ha="center", va="center")
-
-
-def _number(cell: str | None) -> float:
-    try:
-        return float(cell or "nan")
-    except ValueError:
-        return math.nan
 
 
 def _label_curves(axes: Axes, title: str, *, legend: bool) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import datasets
 
-from nlp_rnn import entities, grammar, opinions
-from nlp_rnn.grammar import Clause, Phrase, Tense
+from nlp_rnn import sample_entities as entities
+from nlp_rnn import sample_grammar as grammar
+from nlp_rnn import sample_opinions as opinions
+from nlp_rnn.sample_grammar import Clause, Phrase, Tense
 
 _Row = dict[str, Any]
 

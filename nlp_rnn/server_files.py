@@ -83,7 +83,7 @@ def write_models_config(
     listed = model_server_config_pb2.ModelConfigList(config=configs)
     message = model_server_config_pb2.ModelServerConfig(model_config_list=listed)
     text = text_format.MessageToString(message, as_utf8=True)
-    _replace(Path(output) if output else models / MODELS, text)
+    folders.replace_file(Path(output) if output else models / MODELS, text)
     return found
 
 
@@ -110,13 +110,3 @@ def _exported(models: Path) -> Iterator[Path]:
         if any((folder / str(version) / "saved_model.pb").is_file() for version in folders.versions(folder)):
             names.clear()
             yield folder
-
-
-def _replace(file: Path, text: str) -> None:
-    """A server that polls its file never reads half of it."""
-    hidden = file.with_name(f".{file.name}.{folders.WRITING}")
-    try:
-        hidden.write_text(text, encoding="utf-8")
-        hidden.replace(file)
-    finally:
-        hidden.unlink(missing_ok=True)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# All that Python's `str.isspace` takes for white space.
-_SPACES = r"\s\v\x1c-\x1f\x{85}\p{Z}"
-_SPACE = rf"[{_SPACES}]+"
+from nlp_rnn.text import WHITE_SPACE
+
+_SPACE = rf"[{WHITE_SPACE}]+"
 
 # Scripts written without spaces: each character is a word. Hangul is written with spaces.
 _CJK = r"\p{Han}\p{Hiragana}\p{Katakana}"
@@ -43,7 +43,7 @@ _PREFIXES = (
 _WORD = "|".join(
     [
         rf"{_CUT}(?i:n['’]t|['’]?[a-z]+)",
-        rf"(?i:(?:https?|ftp)://|www\.)[^{_SPACES}{_CUT}<>\"]*[^{_SPACES}{_CUT}<>\"'’.,;:!?)\]]",
+        rf"(?i:(?:https?|ftp)://|www\.)[^{WHITE_SPACE}{_CUT}<>\"]*[^{WHITE_SPACE}{_CUT}<>\"'’.,;:!?)\]]",
         # Few parts before the @, or else texts such as a-a-a-… would be read to their end once for each word.
         r"\w+(?:[.%+-]+\w+){0,4}[.%+-]*@\w+(?:[.-]+\w+)*",
         r"[0-9#*]\x{FE0F}?\x{20E3}",

@@ -27,8 +27,8 @@ SPECIAL_PIECES = ("<pad>", "<unk>", "<s>", "</s>")
 _FORMAT = 1
 _SETTINGS_FILE, _MODEL_FILE = "tokenizer.json", "tokenizer.model"
 
-# All that Python's `str.split` takes for white space.
-_WHITE_SPACE = r"[\s\v\x1c-\x1f\x{85}\p{Z}]+"
+# All that Python's `str.isspace` and `str.split` take for white space, as a class of characters in a pattern.
+WHITE_SPACE = r"\s\v\x1c-\x1f\x{85}\p{Z}"
 
 # ICU lower-cases these by the process's locale (Turkish, Azeri, Lithuanian):
 # a server's environment would change what a model reads. They are replaced
@@ -306,7 +306,7 @@ class WordTokenizer(_TableTokenizer):
 
     @staticmethod
     def split(text: tf.Tensor) -> tf.RaggedTensor:  # noqa: D102
-        return tf.strings.split(tf.strings.regex_replace(text, _WHITE_SPACE, " "))
+        return tf.strings.split(tf.strings.regex_replace(text, f"[{WHITE_SPACE}]+", " "))
 
 
 def load(folder: Path) -> Tokenizer:

@@ -6,10 +6,10 @@ is exported on the way: what is found is a configuration, to be trained.
 
 import csv
 import gc
+import io
 import json
 import logging
 import math
-import os
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import yaml
 
-from nlp_rnn import plots, runs, training
+from nlp_rnn import folders, plots, runs, training
 from nlp_rnn.config import ConfigError
 from nlp_rnn.corpora import Corpus
 from nlp_rnn.families import Run
@@ -290,9 +290,7 @@ def _write_best(study: Any, base: Run, space: Space, folder: Path) -> None:
         del values["training"][name]
     heading = f"# Trial {best.number + 1} of {len(_finished(study))}: {best.user_attrs[_MONITOR]} {best.value:.6g}\n"
     content = heading + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    temporary = folder / f".{_BEST}"
-    temporary.write_text(content, encoding="utf-8")
-    os.replace(temporary, folder / _BEST)
+    folders.replace_file(folder / _BEST, content)
 
 
 def _write_trials(study: Any, folder: Path) -> None:
@@ -301,10 +299,11 @@ def _write_trials(study: Any, folder: Path) -> None:
         for trial in _finished(study)
     ]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with open(folder / _TRIALS, "w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    folders.replace_file(folder / _TRIALS, table.getvalue())
 
 
 def _draw(optuna: Any, study: Any, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,21 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-# Read when the libraries are imported, hence before any test module is.
+# Read when the libraries are imported, hence before any test module is. What runs tests side by side, and what tests
+# start, inherit it.
 _SCRATCH = tempfile.TemporaryDirectory(prefix="nlp_rnn_tests_")
 os.environ |= {
     "HF_HOME": _SCRATCH.name,
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     "MPLBACKEND": "agg",
-    "MPLCONFIGDIR": _SCRATCH.name,
-    "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+    "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", _SCRATCH.name),
+    # Not even errors: a compiled program that is taken from the cache is said to be another machine's.
+    "TF_CPP_MIN_LOG_LEVEL": "3",
     "TQDM_DISABLE": "1",
-    # Most of what XLA compiles here runs a few times: machine code that is good enough is there sooner.
+    # Most of what XLA compiles here runs a few times, and some of it in several processes.
     "XLA_FLAGS": os.environ.get(
-        "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
     ),
+    "TF_XLA_FLAGS": os.environ.get("TF_XLA_FLAGS", f"--tf_xla_persistent_cache_directory={_SCRATCH.name}"),
 }
 
 # Imported by test modules; their asserts should say as much as those of the tests.
@@ -62,16 +67,25 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Gives the model directory of one of `small_exports.STORED`, its weights in a format, to be read only."""
+    """Gives the model directory of one of `small_exports.STORED`, its weights in a format, to be read only.
+
+    Processes that run tests side by side share them.
+    """
     import small_exports
 
-    folder, made = tmp_path_factory.mktemp("exported"), {}
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    folder.mkdir(exist_ok=True)
 
     def find(name: str, weights: str = "float32") -> Path:
-        if (name, weights) not in made:
-            path = folder / f"{name} {weights}".replace(" ", "_")
-            made[name, weights] = small_exports.write(name, path, weights=weights)
-        return made[name, weights]
+        path = folder / f"{name} {weights}".replace(" ", "_")
+        written = path.with_suffix(".written")
+        with FileLock(path.with_suffix(".lock")):
+            if not written.exists():
+                shutil.rmtree(path, ignore_errors=True)
+                small_exports.write(name, path, weights=weights)
+                written.touch()
+        return path
 
     return find
 

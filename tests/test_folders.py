@@ -54,6 +54,15 @@ def test_a_writer_that_fails_leaves_the_target_as_it_was(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["checkpoint"]
 
 
+def test_a_file_is_replaced_whole_or_left_as_it_was(tmp_path: Path) -> None:
+    folders.replace_file(tmp_path / "list", "old")
+    with pytest.raises(UnicodeEncodeError):
+        folders.replace_file(tmp_path / "list", "new\udcff")
+    assert content(tmp_path) == {"list": b"old"}
+    folders.replace_file(tmp_path / "list", "new")
+    assert content(tmp_path) == {"list": b"new"}
+
+
 def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path: Path) -> None:
     target = tmp_path / "model"
     folders.replace_folder(target, write)

@@ -12,7 +12,6 @@ from nlp_rnn.plots import (
     importances,
     learning_curves,
     length_histogram,
-    read_history,
     reliability_diagram,
     search_history,
 )
@@ -186,14 +185,6 @@ def test_rows_are_counted_where_no_epoch_is_given(tmp_path: Path) -> None:
 def test_a_history_without_numbers_is_refused(tmp_path: Path, history: list[dict[str, float]]) -> None:
     with pytest.raises(ValueError, match="The history holds no numbers to draw"):
         curves(tmp_path, history)
-
-
-def test_a_history_is_read_from_csv(tmp_path: Path) -> None:
-    path = tmp_path / "history.csv"
-    path.write_text("epoch,loss,note\n1,2.5,best\n2,,\n", encoding="utf-8")
-    first, second = read_history(path)
-    assert (first["epoch"], first["loss"], second["epoch"]) == (1.0, 2.5, 2.0)
-    assert math.isnan(first["note"]) and math.isnan(second["loss"])
 
 
 def test_a_count_colours_the_cell_of_its_labels_alone(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def tiny(output: Path, **changes: Any) -> TranslatorRun:
         "batching": BATCHES,
         "model": SIZES,
         "search": SearchConfig(beam_size=2, n_best=2, maximum_length=30),
-        "training": TranslatorTrainingConfig(epochs=2, learning_rate=0.01, warmup_steps=10, monitor="loss"),
+        "training": TranslatorTrainingConfig(
+            epochs=2, epoch_steps=15, learning_rate=0.02, warmup_steps=5, monitor="loss"
+        ),
     }
     return TranslatorRun(output=str(output), **{**plain, **changes})
 
@@ -113,7 +115,7 @@ def test_the_history_is_stored(trained: runs.Trained) -> None:
         "epoch", "step", "seconds", "learning_rate", "loss", "gradient_norm", "items_per_second",
         "padding_share", "validation_loss", "bleu", "chrf",
     }  # fmt: skip
-    assert [row["step"] for row in stored] == [40, 80]
+    assert [row["step"] for row in stored] == [15, 30]
 
 
 def test_the_best_epoch_is_what_is_stored(trained: runs.Trained) -> None:

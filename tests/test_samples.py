@@ -7,7 +7,9 @@ from seqeval.metrics import f1_score
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from nlp_rnn import entities, grammar, samples
+from nlp_rnn import sample_entities as entities
+from nlp_rnn import sample_grammar as grammar
+from nlp_rnn import samples
 
 
 @pytest.fixture(scope="module")

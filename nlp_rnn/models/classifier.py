@@ -89,7 +89,7 @@ class ClassifierMember(keras.layers.Layer):
         self.built = True
 
     def call(self, texts: Sequence[Inputs], *, training: bool = False) -> Votes:
-        """Returns scores float32 (batch, classes), and the attention to each text, if any."""
+        """Returns `Votes` of one member: their scores are float32 (batch, classes)."""
         pooled, attentions = [], []
         for text in texts:
             embedded = self.embedding(text, training=training)

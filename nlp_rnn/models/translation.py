@@ -14,7 +14,7 @@ import tensorflow as tf
 from nlp_rnn.layers.precision import require_unrounded
 from nlp_rnn.models.translator import Encoded, Translator
 from nlp_rnn.search import Hypotheses
-from nlp_rnn.text import EOS, PAD, Tokenizer
+from nlp_rnn.text import EOS, PAD, WHITE_SPACE, Tokenizer
 
 Answer = dict[str, tf.Tensor]
 
@@ -24,8 +24,7 @@ Answer = dict[str, tf.Tensor]
 TARGET_TOKENS_PER_SOURCE_TOKEN = 2
 FURTHER_TARGET_TOKENS = 20
 
-# All that Python's `str.isspace` takes for white space.
-_BLANK = r"[\s\v\x1c-\x1f\x{85}\p{Z}]*"
+_BLANK = f"[{WHITE_SPACE}]*"
 _TEXT = tf.TensorSpec([None], tf.string, name="text")
 
 

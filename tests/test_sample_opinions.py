@@ -8,7 +8,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from nlp_rnn import opinions
+from nlp_rnn import sample_opinions as opinions
 
 DRAWN = [opinions.sentence(draw) for draw in [random.Random(7)] for _ in range(2000)]
 GOOD = {word for good, _ in opinions.THINGS.values() for word in good}

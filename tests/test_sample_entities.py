@@ -1,7 +1,7 @@
 import random
 import re
 
-from nlp_rnn import entities
+from nlp_rnn import sample_entities as entities
 
 
 def drawn(count: int, seed: int = 1) -> list[tuple[list[str], list[str]]]:

@@ -1,7 +1,7 @@
 import pytest
 
-from nlp_rnn import grammar
-from nlp_rnn.grammar import Adverb, Clause, Noun, Phrase, Verb
+from nlp_rnn import sample_grammar as grammar
+from nlp_rnn.sample_grammar import Adverb, Clause, Noun, Phrase, Verb
 
 NOUNS: dict[str, Noun] = {noun.english: noun for noun in grammar.PEOPLE + grammar.OTHERS}
 VERBS: dict[str, Verb] = {verb.english: verb for verb in grammar.VERBS}
