@@ -21,6 +21,7 @@ from benchmarks import measuring, peers
 BENCHMARKS = (
     "recurrent",
     "translation",
+    "decoding",
     "tagging",
     "classification",
     "training",
@@ -48,7 +49,9 @@ def main() -> None:
         default=peers.WORK / "peers",
         help="folder of the environments that peers.py makes (default: %(default)s)",
     )
-    parser.add_argument("--translator", type=Path, help="model directory of a trained translator, for its decoding")
+    parser.add_argument(
+        "--translator", type=Path, nargs="+", default=[], help="model directories of trained translators, for decoding"
+    )
     parser.add_argument(
         "--models", type=Path, nargs="+", default=[], help="model directories, for the time their answers take"
     )

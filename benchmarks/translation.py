@@ -1,8 +1,7 @@
-"""The translator against OpenNMT-tf and JoeyNMT: training speed, and beam search of the Multi30k test set.
+"""The translator's training against OpenNMT-tf's and JoeyNMT's.
 
 All train the same sizes on the same 29,000 pairs cut into 8,000 pieces, nothing shared or tied, 64 pairs a batch, and
-take turns in one run. Decoding takes trained models: ours from `--translator`, the peers' as `peers.py` trains
-them. What is missing is left out, with a note.
+take turns in one run. What is missing is left out, with a note.
 """
 
 from __future__ import annotations
@@ -14,9 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-
-import sacrebleu
 
 from benchmarks import measuring, peers
 from benchmarks.measuring import Result, more_is_better
@@ -30,18 +26,12 @@ BATCH_SIZE = 64
 
 
 def measure(options: argparse.Namespace) -> list[Result]:
-    """Measures ours and each peer in training and in decoding, in turns; figures are medians over the turns."""
+    """Measures ours and each peer in turns; figures are medians over the turns."""
     peers.prepare()
-    return _training(options) + _decoding(options)
-
-
-def _training(options: argparse.Namespace) -> list[Result]:
-    contenders: dict[str, Callable[[], float]] = {
-        precision: partial(_ours, "train", precision, "tokens_per_second") for precision in PRECISIONS
-    }
+    contenders: dict[str, Callable[[], float]] = {precision: partial(_ours, precision) for precision in PRECISIONS}
     for peer in NAMES:
         contenders[peer] = lambda peer=peer: peers.speed(peer, peers=options.peers)["target_tokens_per_second"]
-    rates = _in_turns("training", contenders)
+    rates = in_turns("training", contenders)
     return [
         more_is_better(f"translation train{words}", rates[precision], "target tokens/s", name, rates[peer])
         for peer, name in NAMES.items()
@@ -50,25 +40,7 @@ def _training(options: argparse.Namespace) -> list[Result]:
     ]
 
 
-def _decoding(options: argparse.Namespace) -> list[Result]:
-    if options.translator is None:
-        print("translation: no --translator given, decoding left out", file=sys.stderr)
-        return []
-    decode = {"opennmt": peers.decode_opennmt, "joeynmt": peers.decode_joeynmt}
-    contenders: dict[str, Callable[[], float]] = {
-        "ours": partial(_ours, "decode", str(options.translator), "sentences_per_second")
-    }
-    for peer, function in decode.items():
-        contenders[peer] = lambda function=function: function(peers=options.peers)["sentences_per_second"]
-    rates = _in_turns("decoding", contenders)
-    return [
-        more_is_better("translation beam 5", rates["ours"], "sentences/s", name, rates[peer])
-        for peer, name in NAMES.items()
-        if peer in rates
-    ]
-
-
-def _in_turns(what: str, contenders: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+def in_turns(what: str, contenders: Mapping[str, Callable[[], float]]) -> dict[str, float]:
     """Returns the median rate of each contender that can run here; all figures are said on the way."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(1, TURNS + 1):
@@ -82,13 +54,8 @@ def _in_turns(what: str, contenders: Mapping[str, Callable[[], float]]) -> dict[
     return {name: statistics.median(found) for name, found in rates.items() if found}
 
 
-def _ours(*arguments: str) -> float:
-    *command, figure = arguments
-    return _worker(*command)[figure]
-
-
-def _worker(*arguments: str) -> dict[str, float]:
-    return measuring.run_json([sys.executable, "-m", "benchmarks.translation", *arguments])
+def _ours(precision: str) -> float:
+    return measuring.run_json([sys.executable, "-m", "benchmarks.translation", precision])["tokens_per_second"]
 
 
 def train(precision: str) -> dict[str, float]:
@@ -149,20 +116,5 @@ def train(precision: str) -> dict[str, float]:
     return {"tokens_per_second": float(tokens) / (time.perf_counter() - start), "parameters": network.count_params()}
 
 
-def decode(translator: str) -> dict[str, float]:
-    """Translates the test set with an exported model, loaded and warm."""
-    from nlp_rnn.serving import Predictor
-
-    folder = peers.prepare()
-    source, reference = ((folder / f"test.{code}").read_text("utf-8").split("\n")[:-1] for code in ("en", "de"))
-    predictor = Predictor(Path(translator), batch_size=BATCH_SIZE)
-    predictor.predict(source[:BATCH_SIZE])
-    start = time.perf_counter()
-    translations = [found.text for found in predictor.predict(source)]
-    seconds = time.perf_counter() - start
-    bleu = sacrebleu.corpus_bleu(translations, [reference], lowercase=True).score
-    return {"sentences_per_second": len(source) / seconds, "bleu": bleu}
-
-
 if __name__ == "__main__":
-    print(json.dumps({"train": train, "decode": decode}[sys.argv[1]](sys.argv[2])))
+    print(json.dumps(train(sys.argv[1])))

@@ -5,6 +5,7 @@ each SavedModel is loaded by a fork of it, which has loaded no other.
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -76,7 +77,7 @@ class ReplayError(RuntimeError):
 
 def start(python: str) -> None:
     """Starts an interpreter that will be asked soon, unless it runs already; returns at once."""
-    _interpreter(python)
+    _interpreter(python, os.getpid())
 
 
 def answers(
@@ -101,7 +102,7 @@ def answers(
         asked, answered, errors = (Path(scratch, name) for name in ("asked", "answered", "errors"))
         asked.write_text(json.dumps(calls), encoding="utf-8")
         errors.touch()
-        status = _interpreter(python).run([folder.absolute(), asked, answered, errors])
+        status = _interpreter(python, os.getpid()).run([folder.absolute(), asked, answered, errors])
         if status:
             raise ReplayError(_end(errors.read_bytes()) or f"Status {status}.")
         found: dict[str, list[dict[str, Any]]] = json.loads(answered.read_text(encoding="utf-8"))
@@ -139,10 +140,14 @@ class _Interpreter:
                 _interpreter.cache_clear()
                 self._process.wait()
                 self._errors.seek(0)
-                raise ReplayError(_end(self._errors.read())) from error
+                said = self._errors.read()
+                self._close()
+                raise ReplayError(_end(said)) from error
 
     def _close(self) -> None:
-        with self._errors, self._process:
+        atexit.unregister(self._close)
+        # What is left to be sent to one that has ended is lost.
+        with self._errors, contextlib.suppress(BrokenPipeError), self._process:
             pass
 
 
@@ -151,5 +156,7 @@ def _end(errors: bytes) -> str:
 
 
 @functools.cache
-def _interpreter(python: str) -> _Interpreter:
+def _interpreter(python: str, process: int) -> _Interpreter:
+    """Returns the one that waits for a process: what that forks needs another one."""
+    del process
     return _Interpreter(python)

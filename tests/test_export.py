@@ -247,9 +247,8 @@ def test_settings_of_another_family_are_refused(tagger: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weights"),
-    [("letters", "bfloat16"), ("subwords", "float16"), ("entities", "bfloat16"), ("parts of speech", "float16"),
-     ("opinions", "bfloat16"), ("opinions", "float16")],
-)  # fmt: skip
+    [("letters", "bfloat16"), ("subwords", "float16"), ("entities", "float16"), ("opinions", "bfloat16")],
+)
 def test_an_export_in_16_bits_answers_as_the_network_in_that_format(tmp_path: Path, name: str, weights: str) -> None:
     model = small_exports.write_stored(name, tmp_path / "model")
     stored, exact = store.load(model, weights=weights), store.load(model)

@@ -294,21 +294,21 @@ def test_the_quickstart_shows_each_model(
         batching=BatchConfig(batch_size=200, bucket_width=32),
         model=TranslatorConfig(embedding_size=8, encoder_size=8, decoder_size=8, attention_size=8),
         search=SearchConfig(beam_size=1, n_best=1, minimum_length=1, maximum_length=20),
-        training=TranslatorTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
+        training=TranslatorTrainingConfig(epochs=1, epoch_steps=4, warmup_steps=0, learning_rate=0.02),
     )
     tagger = replace(
         tagging.run,
         output=str(folder / "tagging"),
         batching=BatchConfig(batch_size=200, bucket_width=32),
         model=TaggerConfig(word_size=8, character_encoder="none", encoder_size=8, encoder_layers=1),
-        training=TaggerTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
+        training=TaggerTrainingConfig(epochs=1, epoch_steps=4, warmup_steps=0, learning_rate=0.02),
     )
     classifier = replace(
         sentiment.run,
         output=str(folder / "sentiment"),
         batching=BatchConfig(batch_size=200, bucket_width=32),
         model=ClassifierConfig(embedding_size=8, encoder_size=8, attention_size=4, ngrams=0),
-        training=ClassifierTrainingConfig(epochs=1, warmup_steps=0, learning_rate=0.02),
+        training=ClassifierTrainingConfig(epochs=1, epoch_steps=4, warmup_steps=0, learning_rate=0.02),
     )
     runs = (translator, tagger, classifier)
     jobs = [replace(job, run=run) for job, run in zip(quickstart.JOBS, runs, strict=True)]

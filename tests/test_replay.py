@@ -35,7 +35,7 @@ def script(path: Path, command: str) -> str:
 
 
 def process(python: str) -> int:
-    return replay._interpreter(python)._process.pid
+    return replay._interpreter(python, os.getpid())._process.pid
 
 
 EXPECTED = {"answer": [{"twice": ["aa", "b\udcffb\udcff"], "number": [2.0, 2.0]}, {"twice": [], "number": []}]}

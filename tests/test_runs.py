@@ -22,6 +22,7 @@ from nlp_rnn import runs, samples, store
 from nlp_rnn.config import BatchConfig, ConfigError, DataConfig, TextConfig
 from nlp_rnn.jobs import ClassifierRun, TaggerRun, TranslatorRun
 from nlp_rnn.model_config import (
+    ClassifierConfig,
     ClassifierTrainingConfig,
     SearchConfig,
     TaggerTrainingConfig,
@@ -196,7 +197,7 @@ def test_training_again_with_two_vocabularies_and_no_samples(
         folder,
         data=parallel,
         text=TextConfig(tokenizer="characters", shared_vocabulary=False),
-        training=TranslatorTrainingConfig(epochs=1, scheduled_sampling="linear", scheduled_sampling_steps=2),
+        training=TranslatorTrainingConfig(epochs=1),
         samples=False,
     )
     again = runs.train(run)
@@ -291,13 +292,21 @@ def test_an_output_that_is_in_use_is_refused_before_anything_is_read(tmp_path: P
     assert content(tmp_path) == {"thesis.txt": b"years of work"}
 
 
-def resumable(folder: Path, **changes: Any) -> TranslatorRun:
+def opinions(folder: Path) -> None:
+    """Writes a file of 200 texts with their labels."""
+    rows = list(samples.load("sentiment")["train"])[:200]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def resumable(folder: Path, **changes: Any) -> ClassifierRun:
+    """A training that checkpoints come of: a classifier's, whose network is compiled in the least time."""
     plain: dict[str, Any] = {"epochs": 1, "checkpoint_steps": 2, "precision": "auto", "tensorboard": True}
-    return tiny(
-        folder / "model",
-        data=DataConfig(train=(str(folder / "source.txt"), str(folder / "target.txt")), validation_share=0.1),
+    return ClassifierRun(
+        output=str(folder / "model"),
+        data=DataConfig(train=(str(folder / "train.jsonl"),), validation_share=0.1),
         batching=BatchConfig(batch_size=40, bucket_width=32),
-        training=TranslatorTrainingConfig(**{**plain, **changes}),
+        model=ClassifierConfig(embedding_size=8, encoder_size=8, attention_size=4, ngrams=0),
+        training=ClassifierTrainingConfig(**{**plain, **changes}),
     )
 
 
@@ -305,7 +314,7 @@ def resumable(folder: Path, **changes: Any) -> TranslatorRun:
 def broken_off(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set, and a training of it that was interrupted after its third step."""
     folder = tmp_path_factory.mktemp("broken_off")
-    pairs(folder)
+    opinions(folder)
     with pytest.raises(InterruptionError):
         runs.train(resumable(folder), callbacks=[Interrupts(3)])
     return folder
@@ -339,27 +348,28 @@ def test_a_checkpoint_of_other_settings_is_refused_before_the_data_is_read(broke
     run = resumable(broken_off, resume=True, epochs=2, seed=5)
     with pytest.raises(ConfigError, match="other settings: epochs was 1, not 2; seed was 1, not 5"):
         runs.train(run)
-    missing = dataclasses.replace(run, data=DataConfig(train=("nowhere.en", "nowhere.de")))
+    missing = dataclasses.replace(run, data=DataConfig(train=("nowhere.jsonl",)))
     with pytest.raises(ConfigError, match=r"train was \["):
         runs.train(missing)
 
 
 def test_a_checkpoint_of_other_data_is_refused(broken_off: Path, tmp_path: Path) -> None:
     shutil.copytree(broken_off, tmp_path / "copy")
-    source = broken_off / "source.txt"
-    before = source.read_text(encoding="utf-8")
-    source.write_text(before.replace("a", "o"), encoding="utf-8")
+    texts = broken_off / "train.jsonl"
+    before = texts.read_text(encoding="utf-8")
+    texts.write_text(before.replace("good", "gruesome"), encoding="utf-8")
     run = dataclasses.replace(resumable(broken_off, resume=True), output=str(tmp_path / "copy" / "model"))
     try:
         with pytest.raises(ConfigError, match="this has changed: the training set, the validation set, the vocabulary"):
             runs.train(run)
     finally:
-        source.write_text(before, encoding="utf-8")
+        texts.write_text(before, encoding="utf-8")
 
 
 def test_without_a_checkpoint_to_resume_from_training_starts_anew_and_says_so(
-    parallel: DataConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    opinions(tmp_path)
     with pytest.raises(InterruptionError):
         runs.train(resumable(tmp_path, resume=True), callbacks=[Interrupts(0)])
     assert f"There is no checkpoint in {tmp_path / 'model' / 'checkpoint'} to go on from" in caplog.text
