@@ -25,7 +25,9 @@ def worked_ahead(
         ahead: how many results are kept ready.
     """
     dataset = tf.data.Dataset.from_generator(read, output_signature=signature)
-    dataset = dataset.map(work, num_parallel_calls=_THREADS, deterministic=True).prefetch(ahead)
+    # There are no conditions of Python in it to be made operations of, and looking for them takes as long as tracing.
+    as_it_is = tf.autograph.experimental.do_not_convert(work)
+    dataset = dataset.map(as_it_is, num_parallel_calls=_THREADS, deterministic=True).prefetch(ahead)
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
