@@ -5,7 +5,7 @@ server: the standard library alone.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -201,6 +201,10 @@ class Client(ABC):
             The outputs as nests of lists: texts (bytes or str), numbers and truth values.
         """
 
+    def _call_each(self, signature: str, batches: Sequence[dict[str, list[Any]]]) -> Iterator[dict[str, list[Any]]]:
+        """Gives several batches to the model; returns its answers in their order."""
+        return (self._call(signature, batch) for batch in batches)
+
     @property
     def reads_pairs(self) -> bool:
         """Whether the model is a classifier of pairs of texts."""
@@ -271,11 +275,10 @@ class Client(ABC):
             raise self._refusal(f"{self._model_name()} is a {self.family}, which has no signature {signature}.")
         first = next(iter(inputs.values()))
         order = sorted(range(len(first)), key=lambda index: len(first[index]))
+        chunks = [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
+        batches = [{name: [values[index] for index in chosen] for name, values in inputs.items()} for chosen in chunks]
         results: dict[int, Result] = {}
-        for start in range(0, len(order), self._batch_size):
-            chosen = order[start : start + self._batch_size]
-            batch = {name: [values[index] for index in chosen] for name, values in inputs.items()}
-            columns = self._call(signature, batch)
+        for chosen, columns in zip(chunks, self._call_each(signature, batches), strict=True):
             for place, index in enumerate(chosen):
                 results[index] = read({name: column[place] for name, column in columns.items()})
         return [results[index] for index in range(len(first))]

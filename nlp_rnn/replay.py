@@ -54,10 +54,11 @@ for line in sys.stdin:
     model, asked, answers, errors = json.loads(line)
     child = os.fork()
     if not child:
-        sys.stderr.flush()
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
         status = 1
         try:
+            log = os.open(errors, os.O_WRONLY)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(log, stream.fileno())
             answer(model, asked, answers)
             status = 0
         except BaseException:

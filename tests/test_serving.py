@@ -1,6 +1,7 @@
 """The predictor: any number of texts, in their order, whatever the batches."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,30 @@ def test_explanations_hold_no_padding(module: TranslationModule, predictor: serv
         if item.attention:
             np.testing.assert_allclose(item.attention, row["attention"], atol=1e-4)
             np.testing.assert_allclose(np.sum(item.attention, axis=1), 1, atol=1e-4)
+
+
+def test_two_batches_are_worked_on_at_once(model: Path, predictor: serving.Predictor) -> None:
+    """Each of two calls waits for the other one to have begun."""
+    both = threading.Barrier(2, timeout=30)
+
+    class Waiting(serving.Predictor):
+        def _call(self, signature: str, inputs: dict[str, list]) -> dict[str, list]:
+            both.wait()
+            return super()._call(signature, inputs)
+
+    found = Waiting(model, batch_size=2).predict(TEXTS[:4])
+    assert [answer.text for answer in found] == [answer.text for answer in predictor.predict(TEXTS[:4])]
+
+
+def test_what_goes_wrong_in_a_batch_is_raised(model: Path) -> None:
+    class Failing(serving.Predictor):
+        def _call(self, signature: str, inputs: dict[str, list]) -> dict[str, list]:
+            if b"abc" in inputs["text"]:
+                raise RuntimeError("no such text")
+            return super()._call(signature, inputs)
+
+    with pytest.raises(RuntimeError, match="no such text"):
+        Failing(model, batch_size=1).predict(TEXTS[:3])
 
 
 def test_a_lone_text_is_not_taken_for_a_list_of_letters(predictor: serving.Predictor) -> None:
