@@ -40,10 +40,10 @@ def learning_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draws every quantity of a training's history over the epochs.
 
     Args:
-        history: One row an epoch. `epoch` is
-            the horizontal axis; rows are counted if there is none. `step` is
-            not drawn. A column `validation_NAME` shares its panel with NAME.
-            NaN, or a name that a row lacks, leaves a gap.
+        history: One row an epoch. `epoch` is the horizontal axis; rows are
+            counted if there is none. `step` is not drawn. A column
+            `validation_NAME` shares its panel with NAME. NaN, or a name that
+            a row lacks, leaves a gap.
         path: The PNG file to write.
 
     Raises:
