@@ -12,12 +12,13 @@ REQUESTS ?= 20000
 # TensorFlow's C++ start-up notes would bury what the commands have to say.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help quickstart test lint format bench soak compat clean
+.PHONY: help quickstart test test-all lint format bench soak compat clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart      train, export and ask a tiny model of each family"
 	@echo "make test            run the tests"
+	@echo "make test-all        run the slow ones too: what others hold of one family or format, of the rest"
 	@echo "make lint            check style and types"
 	@echo "make format          rewrite the sources in the checked style"
 	@echo "make bench [ONLY=x]  run the benchmarks, or the one named x"
@@ -42,8 +43,13 @@ quickstart: $(STAMP)
 	$(RUN) pipelines/quickstart.py
 
 # In the order of their names, files of a few long tests do not all come last.
+PYTEST := $(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 test: $(STAMP)
-	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-all: $(STAMP)
+	$(PYTEST) -m "slow or not slow"
 
 lint: $(STAMP)
 	$(RUN) -m ruff check $(wildcard $(SOURCES))

@@ -1,6 +1,6 @@
 """Trainings on one device and on two that are one CPU: what the test of distribution compares.
 
-    python mirrored_worker.py FOLDER
+    python mirrored_worker.py FOLDER CASE ...
 
 Prints one JSON object: for each case what one device and what two devices came to. How many devices a CPU counts as
 must be said before TensorFlow begins; hence a process of its own.
@@ -9,7 +9,7 @@ must be said before TensorFlow begins; hence a process of its own.
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from nlp_rnn.plans import WHOLE, Part
 from nlp_rnn.training import Training
 
 SMALL = [{name: 1e-3 * values for name, values in batch.items()} for batch in regressions.BATCHES]
-CASES: dict[str, dict[str, Any]] = {
+REGRESSIONS: dict[str, dict[str, Any]] = {
     "clipped": {"clip_norm": 1.5, "epochs": 2},
     "accumulated": {"clip_norm": 1.5, "epochs": 2, "accumulate_steps": 2},
     "thawed": {"epochs": 3, "thaw_epochs": 1, "layer_decay": 0.5},
@@ -112,22 +112,21 @@ def task(devices: Devices, folder: Path, family: str) -> dict[str, Any]:
     return {"losses": recorder.losses, "weights": [weights.tolist() for weights in made.network.get_weights()]}
 
 
-def compared(folder: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    both = [distribution.start("single", timeout=1), distribution.start("mirrored", timeout=1)]
-    for name, settings in CASES.items():
-        yield name, [regression(devices, settings) for devices in both]
-    yield "overflow", [overflow(devices) for devices in both]
-    yield "noise", [noise(devices) for devices in both]
-    for family in ("translator", "classifier"):
-        yield family, [task(devices, folder, family) for devices in both]
+def came_to(name: str, devices: Devices, folder: Path) -> dict[str, Any]:
+    if name in REGRESSIONS:
+        return regression(devices, REGRESSIONS[name])
+    if name in ("translator", "classifier"):
+        return task(devices, folder, name)
+    return {"overflow": overflow, "noise": noise}[name](devices)
 
 
 def main() -> None:
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    folder = Path(sys.argv[1])
+    folder, cases = Path(sys.argv[1]), sys.argv[2:]
     resume_worker.write_data(folder)
-    print(json.dumps(dict(compared(folder))))
+    both = [distribution.start("single", timeout=1), distribution.start("mirrored", timeout=1)]
+    print(json.dumps({name: [came_to(name, devices, folder) for devices in both] for name in cases}))
 
 
 if __name__ == "__main__":

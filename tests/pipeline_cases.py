@@ -19,6 +19,11 @@ PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 Finished = subprocess.CompletedProcess[str]
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """Returns what each file in a folder holds, by its path within."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def script(name: str, *arguments: str | Path, given: str = "") -> Finished:
     """Runs a script in a process of its own."""
     command = [sys.executable, str(PIPELINES / name), *map(str, arguments)]

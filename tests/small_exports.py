@@ -17,7 +17,9 @@ from nlp_rnn.model_config import SearchConfig, TranslatorConfig
 SOURCES = ("abc", "hgfedcba", "cab a", "dead beef")
 
 
-def store_translator(path: Path, *, text_config: TextConfig, texts: TranslationText, **sizes: object) -> None:
+def store_translator(
+    path: Path, *, text_config: TextConfig, texts: TranslationText, spread: float = 0.9, **sizes: object
+) -> None:
     config = TranslatorRun(
         output=str(path),
         text=text_config,
@@ -27,18 +29,18 @@ def store_translator(path: Path, *, text_config: TextConfig, texts: TranslationT
     network = build_translator(config, texts)
     generator = np.random.default_rng(5)
     for variable in network.trainable_variables:
-        variable.assign(generator.normal(0, 0.9, variable.shape))
+        variable.assign(generator.normal(0, 1, variable.shape) * spread)
     samples = [{"source": source, "target": "ABC"} for source in SOURCES]
     store.save(path, config=config, network=network, text=texts, metrics={}, samples=samples)
 
 
-def store_letters(path: Path) -> None:
-    """Stores a translator that reads and writes letters."""
+def store_letters(path: Path, *, spread: float = 0.9) -> None:
+    """Stores a translator that reads and writes letters, its weights spread so far."""
     normalizer = text.Normalizer(unicode_normalization="nfc", lowercase=False)
     source = text.CharacterTokenizer(vocabulary="abcdefgh ", normalizer=normalizer)
     target = text.CharacterTokenizer(vocabulary="ÄBCDEFG ", normalizer=normalizer)
     config = TextConfig(tokenizer="characters", shared_vocabulary=False)
-    store_translator(path, text_config=config, texts=TranslationText(source=source, target=target))
+    store_translator(path, text_config=config, texts=TranslationText(source=source, target=target), spread=spread)
 
 
 def store_subwords(path: Path) -> None:
@@ -85,8 +87,9 @@ STORED: dict[str, Callable[[Path], None]] = {
 
 # What their exports fix otherwise than the models do. SentencePiece's translator searches greedily.
 _SETTINGS: dict[str, dict[str, int]] = {
+    "letters": {"beam_size": 2, "maximum_length": 12},
     "subwords": {"beam_size": 1},
-    "entities": {"maximum_length": 30},
+    "entities": {"maximum_length": 6},
     "parts of speech": {"maximum_length": 30},
 }
 

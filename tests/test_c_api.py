@@ -22,7 +22,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "weights"),
-    [("subwords", "float32"), ("entities", "float32"), ("opinions", "float32"), ("letters", "bfloat16")],
+    [
+        ("subwords", "float32"),
+        ("entities", "float32"),
+        ("opinions", "float32"),
+        pytest.param("letters", "bfloat16", marks=pytest.mark.slow),
+    ],
 )
 def test_an_export_answers_in_a_process_without_python(
     program: Path, exported: Callable[..., Path], name: str, weights: str

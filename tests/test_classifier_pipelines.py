@@ -6,7 +6,7 @@ from typing import Any
 
 import classifier_cases
 import pytest
-from pipeline_cases import Finished, Script, complaint, results, script
+from pipeline_cases import Finished, Script, complaint, content, results, script
 
 from nlp_rnn import export, samples, store
 from nlp_rnn.config import DataConfig
@@ -92,47 +92,51 @@ def test_answers_come_one_a_line_and_the_page_explains_them(model: Path, tmp_pat
     assert page.read_text("utf-8").count("<section>") == 2
 
 
-def test_pairs_are_trained_and_asked(run: Script, tmp_path: Path) -> None:
-    rows = [{"one": row["text"], "two": other["text"], "label": int(row["label"] == other["label"])}
-            for row, other in zip(ROWS[:60], ROWS[60:120], strict=True)]  # fmt: skip
-    data, model = write(tmp_path / "pairs.jsonl", rows), tmp_path / "model"
-    columns = ("--text-column", "one", "--text-pair-column", "two")
-    results(run("train_classifier.py", "--train", data, "--output", model, *columns, *TINY))
-    (measured,) = results(run("evaluate.py", "--model", model, "--test", data, *columns))
-    assert measured["examples"] == 60
-    lines = tmp_path / "lines.txt"
-    lines.write_text("The film was dull.\tThe film was fun.\n")
-    (answer,) = results(run("predict.py", "--model", model, "--input", lines))
-    assert set(answer["probabilities"]) == {"0", "1"}
-    page = tmp_path / "page.html"
-    results(run("predict.py", "--model", model, "--input", lines, "--explain", page))
-    shaded = page.read_text("utf-8")
-    assert 0 < shaded.index(">dull</span>") < shaded.index(">fun</span>")
-    lines.write_text("The film was dull.\n")
-    assert "line 1: this model reads pairs" in complaint(run("predict.py", "--model", model, "--input", lines))
-
-
-def test_several_labels_are_trained_and_measured(run: Script, tmp_path: Path) -> None:
-    data = tmp_path / "data.csv"
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of pairs of texts with any number of labels."""
     lines = [
-        f'"{row["text"]}","{"about, " if number % 2 else ""}{row["label"]}"' for number, row in enumerate(ROWS[:60])
+        f'"{row["text"]}","{other["text"]}","{"about, " if number % 2 else ""}{row["label"]}"'
+        for number, (row, other) in enumerate(zip(ROWS[:60], ROWS[60:120], strict=True))
     ]
-    data.write_text("text,label\n" + "\n".join(lines) + '\n"nothing",""\n')
-    model = tmp_path / "model"
-    files = ("--train", data, "--validation", data, "--output", model)
-    (trained,) = results(run("train_classifier.py", *files, "--multi-label", "--threshold", "0.35", *TINY))
-    (measured,) = results(run("evaluate.py", "--model", model, "--test", data))
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    path.write_text("one,two,label\n" + "\n".join(lines) + '\n"nothing","nobody",""\n')
+    return path
+
+
+PAIRED = ("--text-column", "one", "--text-pair-column", "two")
+
+
+@pytest.fixture
+def paired(run: Script, pairs: Path, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A model directory of pairs with several labels, and what its training measured."""
+    files = ("--train", pairs, "--validation", pairs, "--output", tmp_path / "model")
+    (trained,) = results(run("train_classifier.py", *files, *PAIRED, "--multi-label", "--threshold", "0.35", *TINY))
+    return tmp_path / "model", trained
+
+
+def test_pairs_and_several_labels_are_learned_measured_and_asked_for(
+    run: Script, pairs: Path, paired: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    model, trained = paired
+    (measured,) = results(run("evaluate.py", "--model", model, "--test", pairs, *PAIRED))
     assert measured["examples"] == 61
     # The threshold is that of calibrated probabilities, in training too.
     for name in ("precision", "recall", "f1", "macro_f1", "accuracy"):
         assert trained[name] == pytest.approx(measured[name], abs=1e-6)
     assert measured["f1"] > 0
-    (version,) = results(run("export.py", "--model", model, "--threshold", "0.001"))
-    assert version["version"] == str(model / "2")
-    texts = tmp_path / "texts.txt"
-    texts.write_text("The meal was cold.\n")
-    (answer,) = results(run("predict.py", "--model", model, "--input", texts))
+    lines, page = tmp_path / "lines.txt", tmp_path / "page.html"
+    lines.write_text("The film was dull.\tThe film was fun.\n")
+    before = content(model / "1")
+    assert results(run("export.py", "--model", model, "--threshold", "0.001")) == [{"version": str(model / "2")}]
+    assert content(model / "1") == before
+    # The newest version answers.
+    (answer,) = results(run("predict.py", "--model", model, "--input", lines, "--explain", page))
     assert set(answer["labels"]) == {"about", "positive", "negative"}
+    shaded = page.read_text("utf-8")
+    assert 0 < shaded.index(">dull</span>") < shaded.index(">fun</span>")
+    lines.write_text("The film was dull.\n")
+    assert "line 1: this model reads pairs" in complaint(run("predict.py", "--model", model, "--input", lines))
 
 
 def test_an_earlier_model_goes_on_with_a_stream_and_is_measured_on_one(

@@ -9,12 +9,9 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from pipeline_cases import content
 
 from nlp_rnn import folders
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def write(folder: Path) -> None:

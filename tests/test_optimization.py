@@ -18,7 +18,7 @@ from nlp_rnn.tasks.translation import TranslationTask
 SETTINGS = TrainingConfig(precision="mixed_float16", warmup_steps=0, learning_rate=0.01)
 
 
-@pytest.mark.parametrize("family", ["tagger", "translator"])
+@pytest.mark.parametrize("family", ["tagger", pytest.param("translator", marks=pytest.mark.slow)])
 def test_ten_steps_in_float16_leave_numbers_and_move_the_loss_scale(family: str, tmp_path: Path) -> None:
     resume_worker.write_data(tmp_path)
     run: Any = resume_worker.a_run(tmp_path, family, "unused", resume=False, precision="mixed_float16")

@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import os
 import resource
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +16,7 @@ from types import ModuleType
 
 import pytest
 import tensorflow as tf
-from pipeline_cases import PIPELINES, Finished, Script, complaint, results, script
+from pipeline_cases import PIPELINES, Finished, Script, complaint, content, results, script
 
 from nlp_rnn import samples
 from nlp_rnn.config import BatchConfig, TextConfig
@@ -63,10 +62,6 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
 @pytest.fixture
 def model(training: tuple[Path, Finished]) -> Path:
     return training[0]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_training_prints_its_result_and_nothing_else(training: tuple[Path, Finished]) -> None:
@@ -176,17 +171,6 @@ def test_an_export_on_a_full_disk_says_so_and_loses_nothing(run: Script, model: 
         done = run("export.py", "--model", model)
     assert "File too large" in complaint(done)
     assert (content(model), sorted(os.listdir(model))) == (before, entries)
-
-
-def test_a_further_export_is_the_next_version(run: Script, model: Path, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(model, tmp_path / "copy"))
-    before = content(model / "1")
-    (result,) = results(run("export.py", "--model", model, "--beam-size", "1", "--n-best", "1"))
-    assert result == {"version": str(model / "2")}
-    assert content(model / "1") == before
-    # The newest answers: it knows one translation of each text.
-    rows = results(run("predict.py", "--model", model, "--input", lines(tmp_path, b"I work."), "--n-best", "3"))
-    assert len(rows[0]["translations"]) == 1
 
 
 def test_mistakes_are_told_before_tensorflow_is_waited_for(tmp_path: Path) -> None:

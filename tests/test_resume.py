@@ -30,7 +30,14 @@ def kills(seed: int, times: int) -> list[str]:
     return [f"killed:{first}:0", *(f"killed:{batches}:1" for batches in further), "killed:0:1"]
 
 
-@pytest.mark.parametrize(("family", "times"), [("translator", 1), ("classifier", 1), ("streamed tagger", 2)])
+@pytest.mark.parametrize(
+    ("family", "times"),
+    [
+        pytest.param("translator", 1, marks=pytest.mark.slow),
+        pytest.param("classifier", 1, marks=pytest.mark.slow),
+        ("streamed tagger", 2),
+    ],
+)
 def test_a_killed_training_ends_as_if_it_had_not_been(family: str, times: int, tmp_path: Path) -> None:
     """Bit for bit: batches, dropout, sampling, the optimizer, the best epoch, the mean of the last ones."""
     plan = kills(seed=1, times=times)

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pipeline_cases import content
 from tensorflow.python.util import _pywrap_determinism
 
 from nlp_rnn import runs, samples, store
@@ -82,10 +83,6 @@ def test_an_epoch_has_as_many_batches_as_it_is_told_to(kind: Any, settings: Any,
     assert [len(epoch) for epoch in epochs] == [3, 3]
     rows = [row for epoch in epochs for batch in epoch for row in batch]
     assert len(rows) == len(set(rows))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_a_model_directory_is_left(trained: runs.Trained) -> None:
@@ -171,50 +168,18 @@ def test_held_out_examples_are_kept_for_later_exports(trained: runs.Trained) -> 
     assert [json.loads(line) for line in lines] == list(samples.load("translation")["validation"])[:32]
 
 
-def pairs(folder: Path) -> DataConfig:
-    """Writes files of 200 pairs, 3 of which are left out."""
-    rows = list(samples.load("translation")["train"])[:197]
-    rows[5:5] = [{"source": " ", "target": "Leer."}, {"source": "Very " * 50, "target": "Sehr."}]
-    rows.append({"source": "Long.", "target": "Lang " * 40})
-    for side in ("source", "target"):
-        (folder / f"{side}.txt").write_text("".join(row[side] + "\n" for row in rows), encoding="utf-8")
-    return DataConfig(train=(str(folder / "source.txt"), str(folder / "target.txt")), validation_share=0.1)
-
-
-@pytest.fixture
-def parallel(tmp_path: Path) -> DataConfig:
-    return pairs(tmp_path)
-
-
-def test_training_again_with_two_vocabularies_and_no_samples(
-    trained: runs.Trained, parallel: DataConfig, tmp_path: Path
-) -> None:
-    """Into the same model directory: the older export stays, and no sentence of the corpus is in the new files."""
-    folder = tmp_path / "again"
-    shutil.copytree(trained.folder, folder)
-    before = content(folder / "1")
-    run = tiny(
-        folder,
-        data=parallel,
-        text=TextConfig(tokenizer="characters", shared_vocabulary=False),
-        training=TranslatorTrainingConfig(epochs=1),
-        samples=False,
-    )
-    again = runs.train(run)
-    assert again.version == folder / "2"
-    assert content(folder / "1") == before
-    names = {entry.name for entry in (folder / "model").iterdir()}
+def test_two_vocabularies_are_learned_and_stored(tmp_path: Path) -> None:
+    run = tiny(tmp_path / "m", text=TextConfig(tokenizer="characters", shared_vocabulary=False), samples=False)
+    task = runs.prepare(run, runs.load_corpus(run))
+    store.save(tmp_path / "m", config=run, network=task.network, text=task.text, metrics={})
+    names = {entry.name for entry in (tmp_path / "m" / "model").iterdir()}
     assert {"source_tokenizer", "target_tokenizer"} <= names
     assert not {"tokenizer", "samples.jsonl"} & names
-    stored = store.load(folder)
-    texts = [Path(path).read_text(encoding="utf-8") for path in parallel.train]
+    stored = store.load(tmp_path / "m")
     umlauts = tf.constant(["ä", "e"])
     assert stored.text.source.vocabulary_size < stored.text.target.vocabulary_size
     assert stored.text.source.tokenize(umlauts).to_list()[0] == [1]  # unknown to English
     assert stored.text.target.tokenize(umlauts).to_list()[0] != [1]
-    written = {**content(folder / "model"), **content(folder / "2")}
-    sentences = [line.encode() for text in texts for line in text.splitlines() if len(line) > 20]
-    assert [name for name, value in written.items() if any(sentence in value for sentence in sentences)] == []
 
 
 class InterruptionError(Exception):
@@ -249,41 +214,6 @@ def determinism() -> Iterator[None]:
     _pywrap_determinism.enable(False)
 
 
-def interrupted(output: Path, data: DataConfig, *, seed: int, batches: int) -> Interrupts:
-    run = tiny(
-        output,
-        data=data,
-        batching=BatchConfig(batch_size=20, bucket_width=32, longest_example=30),
-        training=TranslatorTrainingConfig(
-            seed=seed, deterministic=True, warmup_steps=0, scheduled_sampling="exponential"
-        ),
-    )
-    interrupts = Interrupts(batches)
-    with pytest.raises(InterruptionError):
-        runs.train(run, callbacks=[interrupts])
-    return interrupts
-
-
-@pytest.mark.usefixtures("determinism")
-def test_the_seed_decides_everything(parallel: DataConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Initial weights, the batches' order, dropout, which tokens are sampled."""
-    caplog.set_level(logging.INFO, "nlp_rnn")
-    first, second = (interrupted(tmp_path / "o", parallel, seed=1, batches=8) for _ in range(2))
-    assert first.losses == second.losses
-    assert len(set(first.losses)) == 8
-    assert all(map(np.array_equal, first.last, second.last))
-    assert not any(map(np.array_equal, first.last, first.start))
-    other = interrupted(tmp_path / "o", parallel, seed=2, batches=0)
-    assert not all(map(np.array_equal, other.start, first.start))
-    assert all(map(np.array_equal, second.start, first.start))
-    assert not (tmp_path / "o").exists()
-    # What is left out, or made up, is said.
-    assert "rows with blank text left out: 1." in caplog.text
-    assert "No validation set was given: " in caplog.text
-    assert "2 of " in caplog.text
-    assert "training pairs have more than 30 tokens and are left out." in caplog.text
-
-
 def test_an_output_that_is_in_use_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     missing = DataConfig(train=("nowhere.en", "nowhere.de"))
@@ -298,16 +228,63 @@ def opinions(folder: Path) -> None:
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def resumable(folder: Path, **changes: Any) -> ClassifierRun:
-    """A training that checkpoints come of: a classifier's, whose network is compiled in the least time."""
-    plain: dict[str, Any] = {"epochs": 1, "checkpoint_steps": 2, "precision": "auto", "tensorboard": True}
+def of_opinions(folder: Path, **changes: Any) -> ClassifierRun:
+    """A training of a classifier, whose network is compiled in the least time."""
     return ClassifierRun(
         output=str(folder / "model"),
         data=DataConfig(train=(str(folder / "train.jsonl"),), validation_share=0.1),
         batching=BatchConfig(batch_size=40, bucket_width=32),
         model=ClassifierConfig(embedding_size=8, encoder_size=8, attention_size=4, ngrams=0),
-        training=ClassifierTrainingConfig(**{**plain, **changes}),
+        training=ClassifierTrainingConfig(**changes),
     )
+
+
+@pytest.mark.usefixtures("determinism")
+def test_the_seed_decides_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Initial weights, which examples are held out, the batches' order, dropout, which words are dropped."""
+    opinions(tmp_path)
+    caplog.set_level(logging.INFO, "nlp_rnn")
+
+    def interrupted(seed: int, batches: int) -> Interrupts:
+        interrupts = Interrupts(batches)
+        run = of_opinions(tmp_path, epochs=2, seed=seed, deterministic=True, warmup_steps=0, word_dropout=0.2)
+        with pytest.raises(InterruptionError):
+            runs.train(run, callbacks=[interrupts])
+        return interrupts
+
+    first, second = (interrupted(seed=1, batches=8) for _ in range(2))
+    assert first.losses == second.losses
+    assert len(set(first.losses)) == 8
+    assert all(map(np.array_equal, first.last, second.last))
+    assert not any(map(np.array_equal, first.last, first.start))
+    other = interrupted(seed=2, batches=0)
+    assert not all(map(np.array_equal, other.start, first.start))
+    assert all(map(np.array_equal, second.start, first.start))
+    assert not (tmp_path / "model").exists()
+    assert "No validation set was given: " in caplog.text  # what is made up is said
+
+
+def test_training_again_keeps_older_exports_and_without_samples_all_text_out(tmp_path: Path) -> None:
+    opinions(tmp_path)
+    runs.train(of_opinions(tmp_path, epochs=1))
+    folder = tmp_path / "model"
+    before = content(folder / "1")
+    assert "samples.jsonl" in content(folder / "model")
+    again = runs.train(dataclasses.replace(of_opinions(tmp_path, epochs=1), samples=False))
+    assert again.version == folder / "2"
+    assert content(folder / "1") == before
+    written = {**content(folder / "model"), **content(folder / "2")}
+    assert "samples.jsonl" not in written
+    rows = (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(row)["text"].encode() for row in rows]
+    assert min(map(len, texts)) > 15  # nothing that could be there by chance
+    assert [name for name, value in written.items() if any(text in value for text in texts)] == []
+
+
+def resumable(folder: Path, **changes: Any) -> ClassifierRun:
+    """A training that checkpoints come of."""
+    plain: dict[str, Any] = {"epochs": 1, "checkpoint_steps": 2, "precision": "auto", "tensorboard": True}
+    return of_opinions(folder, **{**plain, **changes})
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pipeline_cases import content
 
 from nlp_rnn import folders, store, text
 from nlp_rnn.config import ConfigError, TextConfig
@@ -65,10 +66,6 @@ def outputs(network: Translator) -> np.ndarray:
         "target": tf.constant([[5, 4, 3]]), "target_mask": tf.ones([1, 3], tf.bool),
     }  # fmt: skip
     return network(batch, training=False).numpy()
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 MODELS = {

@@ -122,6 +122,7 @@ def test_texts_are_cut_and_not_left_out(tmp_path: Path) -> None:
     assert longest["texts"][0]["mask"].sum(axis=1).max() == maximum
 
 
+@pytest.mark.slow
 def test_a_translator_learns_from_a_stream(tmp_path: Path) -> None:
     """In half precision, each step of two batches."""
     examples = samples.load("translation")["train"].select(range(400))

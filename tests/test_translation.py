@@ -220,12 +220,12 @@ def test_n_best_has_a_beam_that_holds_them(network: Translator) -> None:
     assert greedy["translations"].tolist() == wide["translations"].tolist()
 
 
-def test_search_settings_reach_the_search(network: Translator) -> None:
-    plain, long = (call(module_of(network, minimum_length=length), "explain", TEXTS) for length in (0, 15))
+def test_search_settings_reach_the_search(network: Translator, module: TranslationModule) -> None:
+    plain = call(module, "explain", TEXTS)
+    long = call(module_of(network, minimum_length=15, length_penalty=0.0), "explain", TEXTS)
     assert plain["target_lengths"].min() < 15 <= long["target_lengths"].min()
-    bare = call(module_of(network, length_penalty=0.0), "serving_default", ["abc"])
-    expected = log_probability(network, "abc", bare["translation"][0].decode())
-    assert bare["score"][0] == pytest.approx(expected, rel=1e-4)
+    expected = log_probability(network, "abc", long["translation"][0].decode())
+    assert long["score"][0] == pytest.approx(expected, rel=1e-4)
     answer = call(module_of(network, coverage_penalty=0.5, length_penalty=0.0), "explain", ["abc"])
     covered = answer["attention"][0].sum(axis=0)
     assert answer["score"][0] < log_probability(network, "abc", answer["translation"][0].decode()) - 0.01

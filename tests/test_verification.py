@@ -23,7 +23,9 @@ def found(done: Any) -> dict[str, Any]:
     return {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
 
 
-@pytest.mark.parametrize(("name", "weights"), [("entities", "float32"), ("letters", "bfloat16")])
+@pytest.mark.parametrize(
+    ("name", "weights"), [("entities", "float32"), pytest.param("letters", "bfloat16", marks=pytest.mark.slow)]
+)
 def test_a_good_export_passes_every_check(run: Script, exported: Exported, name: str, weights: str) -> None:
     done = run("verify.py", "--model", exported(name, weights), "--json")
     (result,) = results(done)
