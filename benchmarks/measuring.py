@@ -212,16 +212,14 @@ def table(results: Sequence[Result]) -> str:
 
 
 def save(results: Sequence[Result], path: Path = LATEST) -> None:
-    """Writes the results, beside those that earlier runs of the same versions on the same machine left there."""
+    """Writes the results beside those of other machines, and of earlier runs of the same versions on this one."""
     run = {"machine": machine(), "versions": versions()}
-    kept = []
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if {name: before.get(name) for name in run} == run:
-            kept = before["results"]
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    others = [other for other in before if other["machine"] != run["machine"]]
+    kept = [result for other in before if run.items() <= other.items() for result in other["results"]]
     ours = {(result.name, result.against): asdict(result) for result in results}
     merged = {(result["name"], result["against"]): result for result in kept} | ours
-    content = {**run, "date": datetime.date.today().isoformat(), "results": list(merged.values())}
+    run |= {"date": datetime.date.today().isoformat(), "results": list(merged.values())}
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps([*others, run], indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
