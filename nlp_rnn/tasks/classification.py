@@ -293,7 +293,7 @@ class ClassificationTask:
         texts, reader = self._validation_texts
         batches = self._in_order(texts, reader)
 
-        @tf.function(autograph=False, reduce_retracing=True)
+        @tf.function(autograph=False, input_signature=[batches.element_spec["texts"]])
         def score(texts: Any) -> tf.Tensor:
             return self.network.sides(self.network(list(texts)).scores)
 

@@ -223,7 +223,7 @@ class TaggingTask:
         spans = SpanTags.of(self.text.tags) if self.text.scheme else None
         names = spans.names if spans else self.text.tags
 
-        @tf.function(autograph=False, reduce_retracing=True)
+        @tf.function(autograph=False, input_signature=[batches.element_spec])
         def tag(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             emissions, mask = self.network(dict(batch), mask=batch["mask"]), batch["mask"]
             likelihood = self.network.head.log_likelihood(emissions, batch["tags"], mask=mask)

@@ -35,6 +35,8 @@ from nlp_rnn.vocabularies import train_tokenizer
 _log = logging.getLogger(__name__)
 
 _TEXTS_AT_ONCE = 1000
+_SENTENCES_AT_ONCE = 128
+_SENTENCES = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.bool))
 # What a review looks at and shows.
 _REVIEWED = 500
 _MISTAKES = 10
@@ -156,8 +158,12 @@ class TranslationTask:
         translate = self._translator(validation_set)
         references = list(validation_set["target"])
 
+        @tf.function(autograph=False, input_signature=[pairs.element_spec])
+        def loss(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            return self.network.loss_sum(dict(batch), label_smoothing=0.0)
+
         def validate() -> dict[str, Any]:
-            sums = [self._loss(batch) for batch in pairs]
+            sums = [loss(batch) for batch in pairs]
             hypotheses = translate()
             total, items = (float(tf.add_n(list(values))) for values in zip(*sums, strict=True))
             scores = translation_metrics(hypotheses, references, lowercase=self.run.text.lowercase)
@@ -166,22 +172,12 @@ class TranslationTask:
         return validate
 
     @functools.cached_property
-    def _loss(self) -> Callable[[Mapping[str, tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]:
-        """What measures the loss of a batch, without smoothing, and counts its tokens."""
+    def _translate(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """What translates sentences greedily; see `_search`."""
 
-        @tf.function(autograph=False, reduce_retracing=True)
-        def loss(batch: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            return self.network.loss_sum(dict(batch), label_smoothing=0.0)
-
-        return loss
-
-    @functools.cached_property
-    def _translate(self) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
-        """What translates a batch greedily."""
-
-        @tf.function(autograph=False, reduce_retracing=True)
-        def translate(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-            found = self._search(batch)
+        @tf.function(autograph=False, input_signature=_SENTENCES)
+        def translate(source: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+            found = self._search(source, mask)
             tokens = tf.RaggedTensor.from_tensor(found.tokens[:, 0], lengths=found.lengths[:, 0])
             return self.text.target.detokenize(tokens)
 
@@ -195,23 +191,27 @@ class TranslationTask:
             texts = [""] * len(examples)
             for batch in sources:
                 rows = batch["rows"].numpy()
-                for row, text in zip(rows, self._translate(batch).numpy()[: len(rows)], strict=True):
+                found = self._translate(batch["source"], batch["source_mask"])
+                for row, text in zip(rows, found.numpy()[: len(rows)], strict=True):
                     texts[row] = text.decode("utf-8")
             return texts
 
         return hypotheses
 
     def _sources(self, examples: datasets.Dataset) -> tf.data.Dataset:
+        # A search keeps nothing for a gradient, and a step of it takes many sentences nearly as soon as few.
+        size = max(self.run.batching.batch_size, _SENTENCES_AT_ONCE)
         return batching.source_batches(
             examples,
             tokenizer=self.text.source,
-            batching=self.run.batching,
+            batching=dataclasses.replace(self.run.batching, batch_size=size),
             maximum_length=self.run.search.maximum_length,
         )
 
-    def _search(self, batch: Mapping[str, tf.Tensor], *, with_attention: bool = False) -> Hypotheses:
-        encoded = self.network.encode(batch["source"], batch["source_mask"])
-        lengths = tf.reduce_sum(tf.cast(batch["source_mask"], tf.int32), axis=1) - 1  # EOS
+    def _search(self, source: tf.Tensor, mask: tf.Tensor, *, with_attention: bool = False) -> Hypotheses:
+        """Translates tokens int32 (batch, source) greedily, of which `mask` bool tells the real ones."""
+        encoded = self.network.encode(source, mask)
+        lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1) - 1  # EOS
         limits = greatest_target_lengths(lengths, self.run.search.maximum_length)
         return self.network.search(encoded, maximum_lengths=limits, beam_size=1, with_attention=with_attention)
 
@@ -245,7 +245,7 @@ class TranslationTask:
         fitting = [row for row, length in enumerate(lengths) if _PICTURED[0] <= length <= _PICTURED[1]]
         for row in fitting[:_PICTURES]:
             (batch,) = self._sources(examples.select([row]))
-            found = self._search(batch, with_attention=True)
+            found = self._search(batch["source"], batch["source_mask"], with_attention=True)
             read = int(tf.reduce_sum(tf.cast(batch["source_mask"][0], tf.int32)))
             written = min(int(found.lengths[0, 0]), 2 * _PICTURED[1])
             if written:
