@@ -63,6 +63,21 @@ def cross_entropy(logits: tf.Tensor, batch: dict[str, tf.Tensor], smoothing: flo
     return total
 
 
+def test_what_is_read_begins_larger_than_what_scores() -> None:
+    """So that the encoder tells tokens apart from the start, and the first guess is nearly even all the same."""
+    sizes = {**SIZES, "source_vocabulary_size": 300, "target_vocabulary_size": 200, "embedding_size": 64}
+    translator = Translator(**sizes, share_embeddings=False, tie_embeddings=False)
+    norms = [
+        np.linalg.norm(embedding.get_weights()[0], axis=1).mean()
+        for embedding in (translator.source_embedding, translator.target_embedding, translator.output_embedding)
+    ]
+    np.testing.assert_allclose(norms, [4, 4, 1], rtol=0.1)
+    tied = Translator(**sizes, share_embeddings=False, tie_embeddings=True)
+    for network in (translator, tied):
+        probabilities = np.exp(log_softmax(network(BATCH)))
+        assert probabilities.max() < 10 / 200
+
+
 @pytest.mark.parametrize("tie_embeddings", [False, True])
 def test_logits_are_the_products_of_the_decoder_s_steps_with_the_output_embedding(tie_embeddings: bool) -> None:
     translator = translator_of(tie_embeddings=tie_embeddings)

@@ -112,7 +112,7 @@ class Translator(keras.Model):
         self.output_embedding = (
             self.target_embedding
             if tie_embeddings
-            else _embedding(target_vocabulary_size, output_size, "output_embedding", policy)
+            else _embedding(target_vocabulary_size, output_size, "output_embedding", policy, norm=1.0)
         )
         self.output_bias = self.add_weight(
             name="output_bias", shape=(target_vocabulary_size,), initializer="zeros", dtype="float32", autocast=False
@@ -249,9 +249,14 @@ class Translator(keras.Model):
         return {**super().get_config(), **self.arguments}
 
 
-def _embedding(size: int, width: int, name: str, policy: Any) -> keras.layers.Embedding:
-    # The scale at which a tied embedding gives logits of order one.
-    spread = keras.initializers.RandomNormal(stddev=width**-0.5)
+def _embedding(size: int, width: int, name: str, policy: Any, *, norm: float = 4.0) -> keras.layers.Embedding:
+    """Returns an embedding whose vectors begin at about this norm.
+
+    At the norm of 1 that an output projection wants, the encoder's first outputs are so small and alike that attention
+    has nothing to choose between, and is found hundreds of steps later; at 10 the first logits of a tied output are too
+    large.
+    """
+    spread = keras.initializers.RandomNormal(stddev=norm * width**-0.5)
     return keras.layers.Embedding(size, width, embeddings_initializer=spread, name=name, dtype=of_tables(policy))
 
 
