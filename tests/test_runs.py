@@ -168,20 +168,6 @@ def test_held_out_examples_are_kept_for_later_exports(trained: runs.Trained) -> 
     assert [json.loads(line) for line in lines] == list(samples.load("translation")["validation"])[:32]
 
 
-def test_two_vocabularies_are_learned_and_stored(tmp_path: Path) -> None:
-    run = tiny(tmp_path / "m", text=TextConfig(tokenizer="characters", shared_vocabulary=False), samples=False)
-    task = runs.prepare(run, runs.load_corpus(run))
-    store.save(tmp_path / "m", config=run, network=task.network, text=task.text, metrics={})
-    names = {entry.name for entry in (tmp_path / "m" / "model").iterdir()}
-    assert {"source_tokenizer", "target_tokenizer"} <= names
-    assert not {"tokenizer", "samples.jsonl"} & names
-    stored = store.load(tmp_path / "m")
-    umlauts = tf.constant(["ä", "e"])
-    assert stored.text.source.vocabulary_size < stored.text.target.vocabulary_size
-    assert stored.text.source.tokenize(umlauts).to_list()[0] == [1]  # unknown to English
-    assert stored.text.target.tokenize(umlauts).to_list()[0] != [1]
-
-
 class InterruptionError(Exception):
     pass
 
