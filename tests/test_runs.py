@@ -47,7 +47,7 @@ def tiny(output: Path, **changes: Any) -> TranslatorRun:
         "model": SIZES,
         "search": SearchConfig(beam_size=2, n_best=2, maximum_length=30),
         "training": TranslatorTrainingConfig(
-            epochs=2, epoch_steps=15, learning_rate=0.02, warmup_steps=5, monitor="loss"
+            epochs=2, epoch_steps=25, learning_rate=0.02, warmup_steps=5, monitor="loss"
         ),
     }
     return TranslatorRun(output=str(output), **{**plain, **changes})
@@ -113,7 +113,7 @@ def test_the_history_is_stored(trained: runs.Trained) -> None:
         "epoch", "step", "seconds", "learning_rate", "loss", "gradient_norm", "items_per_second",
         "padding_share", "validation_loss", "bleu", "chrf",
     }  # fmt: skip
-    assert [row["step"] for row in stored] == [15, 30]
+    assert [row["step"] for row in stored] == [25, 50]
 
 
 def test_the_best_epoch_is_what_is_stored(trained: runs.Trained) -> None:
