@@ -20,6 +20,8 @@ class TranslatorConfig:
         attention_size: Width of the attention's score space.
         residual: Add a layer's input to its output where widths agree.
         tie_embeddings: Share the target embedding with the output projection.
+        scale_embeddings: Read embeddings multiplied by the square root of their width,
+            with which attention is found sooner.
         dropout: Share of units dropped, the same ones at every time step.
     """
 
@@ -32,6 +34,7 @@ class TranslatorConfig:
     attention_size: int = 512
     residual: bool = False
     tie_embeddings: bool = False
+    scale_embeddings: bool = True
     dropout: float = 0.3
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ from nlp_rnn.folders import PREVIOUS, WRITING, replace_folder
 from nlp_rnn.layers.precision import policy_of
 from nlp_rnn.settings import from_dict, plain, to_dict
 
-FORMAT = 1
+FORMAT = 2
 
 MODEL = "model"
 CHECKPOINT, LOGS = "checkpoint", "logs"
@@ -196,16 +196,23 @@ def _read_config(path: Path) -> tuple[Run, Family]:
         raise _broken(file, f"it has no {missing[0]}" if missing else "its config is no table")
     version, name, settings = stored["format"], stored["family"], stored["config"]
     family = next((family for family in FAMILIES if family.name == name), None)
-    if version != FORMAT or family is None:
+    if version not in range(1, FORMAT + 1) or family is None:
         known = " and ".join(f"{family.name}s" for family in FAMILIES)
         raise ConfigError(
             f"{file} holds a {name} in format {version}; this version of nlp_rnn reads {known} up to "
             f"format {FORMAT}. Install the version that wrote it, or a newer one."
         )
     try:
-        return from_dict(family.run, {**settings, "output": str(path)}), family
+        return from_dict(family.run, {**_upgraded(version, name, settings), "output": str(path)}), family
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
+
+
+def _upgraded(version: int, family: str, settings: Row) -> Row:
+    """Returns what a model of an earlier format was told, as this format says it."""
+    if version == 1 and family == "translator":  # They read embeddings as they are, and had no word for it.
+        return {**settings, "scale_embeddings": False}
+    return settings
 
 
 def _is_model_directory(path: Path) -> bool:

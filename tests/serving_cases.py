@@ -37,8 +37,9 @@ def translation_module() -> TranslationModule:
     target = CharacterTokenizer(vocabulary="ÄBCDEFG ", normalizer=normalizer)
     network = Translator(
         source_vocabulary_size=source.vocabulary_size, target_vocabulary_size=target.vocabulary_size,
-        share_embeddings=False, tie_embeddings=False, embedding_size=8, cell="gru", encoder_size=8, encoder_layers=1,
-        decoder_size=8, decoder_layers=1, attention_size=8, residual=False, dropout=0.0,
+        share_embeddings=False, tie_embeddings=False, scale_embeddings=False, embedding_size=8, cell="gru",
+        encoder_size=8, encoder_layers=1, decoder_size=8, decoder_layers=1, attention_size=8, residual=False,
+        dropout=0.0,
     )  # fmt: skip
     generator = np.random.default_rng(6)
     for variable in network.trainable_variables:

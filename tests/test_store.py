@@ -295,13 +295,13 @@ def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     good = json.loads(path.read_text())
     for changed, message in (
         (
-            {**good, "format": 2},
-            "holds a translator in format 2; this version of nlp_rnn reads translators and taggers",
+            {**good, "format": 3},
+            "holds a translator in format 3; this version of nlp_rnn reads translators and taggers",
         ),
-        ({**good, "family": "parser"}, "holds a parser in format 1; .* reads .* up to format 1"),
+        ({**good, "family": "parser"}, "holds a parser in format 2; .* reads .* up to format 2"),
         # A translator's settings are not those of a tagger.
         ({**good, "family": "tagger"}, "config.json: Unknown configuration key"),
-        ({"format": 1}, "is broken .it has no family"),
+        ({"format": 2}, "is broken .it has no family"),
         ([], "is broken .a table of names and values was expected"),
         ({**good, "config": []}, "is broken .its config is no table"),
         ({**good, "config": {**good["config"], "sampels": True}}, "config.json: Unknown configuration key 'sampels'"),

@@ -16,6 +16,7 @@ TARGET_CHARACTERS = "ABCDEFG "
 SIZES = {
     "cell": "lstm", "embedding_size": 8, "encoder_size": 8, "encoder_layers": 1, "decoder_size": 8,
     "decoder_layers": 1, "attention_size": 8, "residual": False, "dropout": 0.1, "tie_embeddings": False,
+    "scale_embeddings": False,
 }  # fmt: skip
 SEARCH = {
     "beam_size": 3, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0, "maximum_length": 30,

@@ -23,7 +23,7 @@ def translator_of(dtype: str = "float32", *, spread: float = 0.6, **changed: Any
     shared = changed.get("share_embeddings", False)
     arguments = {
         "source_vocabulary_size": SOURCES, "target_vocabulary_size": SOURCES if shared else TARGETS,
-        "share_embeddings": False, "tie_embeddings": False, **SIZES, **changed,
+        "share_embeddings": False, "tie_embeddings": False, "scale_embeddings": False, **SIZES, **changed,
     }  # fmt: skip
     translator = Translator(**arguments, dtype=keras.DTypePolicy(dtype))
     generator = np.random.default_rng(1)
@@ -63,19 +63,24 @@ def cross_entropy(logits: tf.Tensor, batch: dict[str, tf.Tensor], smoothing: flo
     return total
 
 
-def test_what_is_read_begins_larger_than_what_scores() -> None:
+@pytest.mark.parametrize(("scale_embeddings", "read"), [(True, 8), (False, 1)])
+@pytest.mark.parametrize("tie_embeddings", [False, True])
+def test_what_is_read_begins_larger_than_what_scores(tie_embeddings: bool, scale_embeddings: bool, read: float) -> None:
     """So that the encoder tells tokens apart from the start, and the first guess is nearly even all the same."""
     sizes = {**SIZES, "source_vocabulary_size": 300, "target_vocabulary_size": 200, "embedding_size": 64}
-    translator = Translator(**sizes, share_embeddings=False, tie_embeddings=False)
-    norms = [
-        np.linalg.norm(embedding.get_weights()[0], axis=1).mean()
-        for embedding in (translator.source_embedding, translator.target_embedding, translator.output_embedding)
-    ]
-    np.testing.assert_allclose(norms, [4, 4, 1], rtol=0.1)
-    tied = Translator(**sizes, share_embeddings=False, tie_embeddings=True)
-    for network in (translator, tied):
-        probabilities = np.exp(log_softmax(network(BATCH)))
-        assert probabilities.max() < 10 / 200
+    translator = Translator(
+        **sizes, share_embeddings=False, tie_embeddings=tie_embeddings, scale_embeddings=scale_embeddings
+    )
+    tokens = tf.range(200)
+    vectors = (
+        translator.source_vectors(),
+        translator.source_embedding(tokens),
+        translator.target_embedding(tokens),
+        translator.output_embedding.embeddings,
+    )
+    norms = [np.linalg.norm(part, axis=1).mean() for part in vectors]
+    np.testing.assert_allclose(norms, [read, read, read, 1], rtol=0.1)
+    assert np.exp(log_softmax(translator(BATCH))).max() < 10 / 200
 
 
 @pytest.mark.parametrize("tie_embeddings", [False, True])
@@ -270,7 +275,7 @@ def test_embeddings_are_one_variable_where_they_are_one(
     [
         {},
         {"share_embeddings": True, "tie_embeddings": True, "cell": "gru", "residual": True, "training_path": "cudnn"},
-        {"decoder_layers": 2, "encoder_layers": 2, "dropout": 0.25},
+        {"decoder_layers": 2, "encoder_layers": 2, "dropout": 0.25, "scale_embeddings": True},
     ],
 )
 def test_comes_back_from_a_file(changed: dict, tmp_path: Path) -> None:
