@@ -82,9 +82,9 @@ def train(precision: str) -> dict[str, float]:
     plan = batching.BatchPlan(lengths=lengths, batching=config.BatchConfig(batch_size=BATCH_SIZE))
     sizes = {"source_vocabulary_size": tokenizer.vocabulary_size, "target_vocabulary_size": tokenizer.vocabulary_size}
     network = Translator(
-        **sizes, share_embeddings=False, tie_embeddings=False, scale_embeddings=True, embedding_size=256, cell="lstm",
-        encoder_size=256, encoder_layers=1, decoder_size=512, decoder_layers=1, attention_size=512, residual=False,
-        dropout=0.3, dtype=keras.DTypePolicy(precision),
+        **sizes, share_embeddings=False, tie_embeddings=False, embedding_size=256, cell="lstm", encoder_size=256,
+        encoder_layers=1, decoder_size=512, decoder_layers=1, attention_size=512, residual=False, dropout=0.3,
+        dtype=keras.DTypePolicy(precision),
     )  # fmt: skip
     settings = config.TrainingConfig(precision=precision)
     step = optimization.TrainStep(

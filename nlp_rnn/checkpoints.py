@@ -135,7 +135,10 @@ class Checkpoints:
             more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
             raise ConfigError(
                 f"{folder} was written by a training with other settings: {'; '.join([*shown, *more])}. "
-                "Give the same settings to go on from it, or train anew, without --resume."
+                "Give the same settings to go on from it, "
+                # Not that anybody could, if one of them was not there to be given.
+                + ("" if stored.keys() == given.keys() else "with the version of nlp_rnn that wrote it, ")
+                + "or train anew, without --resume."
             )
 
 

@@ -299,6 +299,8 @@ class ExportRun:
         coverage_penalty: Weight of the coverage penalty.
         minimum_length: Fewest tokens of a translation.
         maximum_length: Most tokens read from a text, and written to a translation.
+        maximum_length_ratio: Most tokens of a translation for each token of its
+            source; any may have 20 more.
         n_best: Translations returned by the `n_best` signature.
         threshold: Probability from which on a label of several is selected.
         weights: The number format of the weights, float32 if not given; those
@@ -313,6 +315,7 @@ class ExportRun:
     coverage_penalty: float | None = None
     minimum_length: int | None = None
     maximum_length: int | None = None
+    maximum_length_ratio: float | None = None
     n_best: int | None = None
     threshold: float | None = None
     weights: Literal["float32", "bfloat16", "float16"] = "float32"

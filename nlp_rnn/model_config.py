@@ -20,8 +20,6 @@ class TranslatorConfig:
         attention_size: Width of the attention's score space.
         residual: Add a layer's input to its output where widths agree.
         tie_embeddings: Share the target embedding with the output projection.
-        scale_embeddings: Read embeddings multiplied by the square root of their width,
-            with which attention is found sooner.
         dropout: Share of units dropped, the same ones at every time step.
     """
 
@@ -34,7 +32,6 @@ class TranslatorConfig:
     attention_size: int = 512
     residual: bool = False
     tie_embeddings: bool = False
-    scale_embeddings: bool = True
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
@@ -61,6 +58,8 @@ class SearchConfig:
         coverage_penalty: Weight beta of the coverage penalty (Wu et al., 2016).
         minimum_length: Fewest tokens of a translation.
         maximum_length: Most tokens read from the source and written to the target.
+        maximum_length_ratio: Most tokens of a translation for each token of its source;
+            any may have 20 more.
         n_best: Translations returned by the `n_best` signature.
     """
 
@@ -69,6 +68,7 @@ class SearchConfig:
     coverage_penalty: float = 0.0
     minimum_length: int = 0
     maximum_length: int = 512
+    maximum_length_ratio: float = 2.0
     n_best: int = 5
 
     def __post_init__(self) -> None:
@@ -82,6 +82,7 @@ class SearchConfig:
             self.minimum_length,
             f"between 0 and maximum_length ({self.maximum_length})",
         )
+        require(self.maximum_length_ratio >= 0, "maximum_length_ratio", self.maximum_length_ratio, "at least 0")
         require(self.n_best >= 1, "n_best", self.n_best, "at least 1")
 
 

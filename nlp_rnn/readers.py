@@ -244,7 +244,7 @@ def _read_json_lines(path: str) -> Rows:
             place = f"{path}, line {number}"
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # a number may have too many digits
                 raise DataError(f"{place}: expected one JSON object a line; {error}.") from error
             yield number, _json_object(value, place, line)
 
@@ -264,8 +264,6 @@ def _read_json_array(path: str) -> Rows:
                     return
                 try:
                     value, end = decoder.raw_decode(window, position)
-                except RecursionError as error:
-                    raise DataError(f"{path}, row {number + 1}: nested too deeply to be an example.") from error
                 except json.JSONDecodeError as error:
                     # Perhaps the window ends inside the object. It doubles, so that retries cost no more than reading.
                     more = file.read(max(_CHUNK_CHARACTERS, len(window) - position))
@@ -275,6 +273,10 @@ def _read_json_array(path: str) -> Rows:
                         ) from error
                     window, position = window[position:] + more, 0
                     continue
+                except RecursionError as error:
+                    raise DataError(f"{path}, row {number + 1}: nested too deeply to be an example.") from error
+                except ValueError as error:
+                    raise DataError(f"{path}, row {number + 1}: cannot be an example; {error}.") from error
                 number += 1
                 yield number, _json_object(value, f"{path}, row {number}", window[position:end])
                 position = end

@@ -30,7 +30,7 @@ from nlp_rnn.folders import PREVIOUS, WRITING, replace_folder
 from nlp_rnn.layers.precision import policy_of
 from nlp_rnn.settings import from_dict, plain, to_dict
 
-FORMAT = 2
+FORMAT = 1
 
 MODEL = "model"
 CHECKPOINT, LOGS = "checkpoint", "logs"
@@ -158,6 +158,14 @@ def load(path: str | Path, *, weights: str = "float32") -> StoredModel:
     """
     path = Path(path)
     folder = _model_folder(path)
+    written = folder.stat()
+    stored = _load(path, folder, weights)
+    after = _model_folder(path).stat()
+    # A training that put a new model in place meanwhile would leave parts of two.
+    return stored if os.path.samestat(written, after) else load(path, weights=weights)
+
+
+def _load(path: Path, folder: Path, weights: str) -> StoredModel:
     config, family = _read_config(path)
     missing = [name for name in (_METRICS, _WEIGHTS) if not (folder / name).exists()]
     if missing:
@@ -196,23 +204,16 @@ def _read_config(path: Path) -> tuple[Run, Family]:
         raise _broken(file, f"it has no {missing[0]}" if missing else "its config is no table")
     version, name, settings = stored["format"], stored["family"], stored["config"]
     family = next((family for family in FAMILIES if family.name == name), None)
-    if version not in range(1, FORMAT + 1) or family is None:
+    if version != FORMAT or family is None:
         known = " and ".join(f"{family.name}s" for family in FAMILIES)
         raise ConfigError(
             f"{file} holds a {name} in format {version}; this version of nlp_rnn reads {known} up to "
             f"format {FORMAT}. Install the version that wrote it, or a newer one."
         )
     try:
-        return from_dict(family.run, {**_upgraded(version, name, settings), "output": str(path)}), family
+        return from_dict(family.run, {**settings, "output": str(path)}), family
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
-
-
-def _upgraded(version: int, family: str, settings: Row) -> Row:
-    """Returns what a model of an earlier format was told, as this format says it."""
-    if version == 1 and family == "translator":  # They read embeddings as they are, and had no word for it.
-        return {**settings, "scale_embeddings": False}
-    return settings
 
 
 def _is_model_directory(path: Path) -> bool:

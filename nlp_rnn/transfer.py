@@ -122,7 +122,7 @@ def foundation(stored: StoredModel) -> Foundation:
             vector_size=0,
             sizes={**sizes, "embedding_size": run.model.embedding_size},
             reading={**settings, "tokenizer": text.source.kind, "vocabulary_size": text.source.vocabulary_size},
-            embeddings=((network.source_vectors(),),),
+            embeddings=(network.source_embedding.get_weights(),),
             encoders=(network.encoder.get_weights(),),
         )
     if isinstance(run, TaggerRun) and isinstance(text, TaggingText):

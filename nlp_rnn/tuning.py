@@ -204,7 +204,7 @@ def _open_study(optuna: Any, base: Run, settings: TuneConfig, space: Space, fold
     if different:
         raise ConfigError(
             f"The study {name!r} in {storage} has trials that differ from these in {', '.join(different)}: give the "
-            "same settings and space to go on with it, or another study (--study)."
+            "same settings and space to go on with it, in the same version of nlp_rnn, or another study (--study)."
         )
     study.set_user_attr(_ASKED, asked)
     return study

@@ -37,7 +37,7 @@ def translation_module() -> TranslationModule:
     target = CharacterTokenizer(vocabulary="ÄBCDEFG ", normalizer=normalizer)
     network = Translator(
         source_vocabulary_size=source.vocabulary_size, target_vocabulary_size=target.vocabulary_size,
-        share_embeddings=False, tie_embeddings=False, scale_embeddings=False, embedding_size=8, cell="gru",
+        share_embeddings=False, tie_embeddings=False, embedding_size=8, cell="gru",
         encoder_size=8, encoder_layers=1, decoder_size=8, decoder_layers=1, attention_size=8, residual=False,
         dropout=0.0,
     )  # fmt: skip
@@ -46,7 +46,7 @@ def translation_module() -> TranslationModule:
         variable.assign(generator.normal(0, 0.9, variable.shape))
     return TranslationModule(
         network=network, source_tokenizer=source, target_tokenizer=target, beam_size=2, length_penalty=1.0,
-        coverage_penalty=0.0, minimum_length=0, maximum_length=20, n_best=3,
+        coverage_penalty=0.0, minimum_length=0, maximum_length=20, maximum_length_ratio=2.0, n_best=3,
     )  # fmt: skip
 
 

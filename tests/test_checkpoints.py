@@ -149,6 +149,15 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
         Checkpoints(folder=tmp_path, settings={f"name{number}": number for number in range(8)}).read()
 
 
+def test_settings_that_another_version_has_are_told_as_such(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for changed in ({**SETTINGS, "novelty": True}, dict(list(SETTINGS.items())[1:])):
+        with pytest.raises(
+            ConfigError, match="Give the same settings .*, with the version of nlp_rnn that wrote it, or"
+        ):
+            Checkpoints(folder=tmp_path, settings=changed).read()
+
+
 def test_one_of_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
         newer.setattr("nlp_rnn.checkpoints.FORMAT", 3)

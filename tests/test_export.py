@@ -53,7 +53,7 @@ def test_an_export_is_a_saved_model_and_its_settings(model: Path) -> None:
     }  # fmt: skip
     assert json.loads((model / "1" / "assets.extra" / "settings.json").read_text()) == {
         "weights": "float32", "beam_size": 2, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0,
-        "maximum_length": 12, "n_best": 2,
+        "maximum_length": 12, "maximum_length_ratio": 2.0, "n_best": 2,
     }  # fmt: skip
 
 

@@ -60,12 +60,12 @@ def test_an_export_keeps_the_search_of_the_training_but_for_what_is_given() -> N
     search = SearchConfig(beam_size=3, length_penalty=0.6, maximum_length=40, n_best=2)
     trained_with = TranslatorRun(output="o", search=search)
     kept = {"beam_size": 3, "length_penalty": 0.6, "coverage_penalty": 0.0, "minimum_length": 0,
-            "maximum_length": 40, "n_best": 2}  # fmt: skip
+            "maximum_length": 40, "maximum_length_ratio": 2.0, "n_best": 2}  # fmt: skip
     assert ExportRun(model="m").fixed(trained_with) == kept
     given = ExportRun(model="m", beam_size=8, length_penalty=0.0, coverage_penalty=0.2, minimum_length=1, n_best=4)
     assert given.fixed(trained_with) == {
         "beam_size": 8, "length_penalty": 0.0, "coverage_penalty": 0.2, "minimum_length": 1, "maximum_length": 40,
-        "n_best": 4,
+        "maximum_length_ratio": 2.0, "n_best": 4,
     }  # fmt: skip
 
 

@@ -40,6 +40,7 @@ NAN = float("nan")
         (SearchConfig, {"coverage_penalty": -0.1}, "coverage_penalty must be at least 0"),
         (SearchConfig, {"maximum_length": 0}, "maximum_length must be at least 1"),
         (SearchConfig, {"minimum_length": 9, "maximum_length": 8}, r"between 0 and maximum_length \(8\), not 9"),
+        (SearchConfig, {"maximum_length_ratio": -1.0}, "maximum_length_ratio must be at least 0"),
         (SearchConfig, {"n_best": 0}, "n_best must be at least 1"),
         (TranslatorTrainingConfig, {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1"),
         (TranslatorTrainingConfig, {"scheduled_sampling_floor": 1.1}, "sampling_floor must be between 0 and 1"),

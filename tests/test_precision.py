@@ -21,11 +21,20 @@ def test_what_is_computed_with_weights_of_a_format(weights: str, compute: str, s
         assert (exact.compute_dtype, exact.variable_dtype) == (scores, weights)
 
 
-def test_a_training_s_policy_stays_as_it_is() -> None:
+def test_what_a_training_in_half_precision_computes_with() -> None:
     mixed = keras.DTypePolicy("mixed_bfloat16")
     assert of_scores(mixed) is mixed
-    assert of_tables(mixed) is mixed
     assert (in_float32(mixed).compute_dtype, in_float32(mixed).variable_dtype) == ("float32", "float32")
+
+
+@pytest.mark.parametrize("policy", [keras.DTypePolicy("mixed_bfloat16"), policy_of("bfloat16"), policy_of("float16")])
+def test_no_table_is_cast_whole(policy: keras.DTypePolicy) -> None:
+    table = keras.layers.Embedding(50, 4, dtype=of_tables(policy))
+    table.build((None,))
+    lookup = tf.function(table).get_concrete_function(tf.TensorSpec([None], tf.int32))
+    whole = [operation for operation in lookup.graph.get_operations() if operation.outputs and operation.type == "Cast"]
+    assert not whole
+    assert table.variable_dtype == lookup.outputs[0].dtype == policy.variable_dtype
 
 
 @pytest.mark.parametrize("cell", [LSTM, GRU])

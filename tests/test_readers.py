@@ -176,6 +176,18 @@ def test_a_json_array_that_is_nested_too_deeply_is_refused_with_its_row(tmp_path
         rows_of(written(tmp_path, "a.json", '[{"text": "a"}, ' + "[" * 100_000), "json")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("a.json", '[{"text": "a"}, {"text": %s}]', "row 2: cannot"),
+        ("a.jsonl", '{"text": "a"}\n{"text": %s}', "line 2: e"),
+    ],
+)
+def test_numbers_of_too_many_digits_are_refused_with_their_place(tmp_path, name, text, place):
+    with pytest.raises(DataError, match=rf"{name}, {place}.*; Exceeds the limit"):
+        rows_of(written(tmp_path, name, text % ("7" * 5000)), name.partition(".")[2])
+
+
 def test_json_array_entries_must_be_objects(tmp_path):
     with pytest.raises(DataError, match=r"row 2: expected a JSON object .* found 12"):
         rows_of(written(tmp_path, "a.json", '[{"text": "a"}, 12]'), "json")

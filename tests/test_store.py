@@ -93,6 +93,24 @@ def test_what_is_saved_is_loaded(tmp_path: Path, model: TranslatorConfig, shared
     assert stored.samples == SAMPLES
 
 
+def test_a_model_that_is_replaced_while_it_is_read_is_not_mixed_with_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, run(shared=False))
+    newer = dataclasses.replace(TINY, dropout=0.1)
+    networks, read = [], store._read_weights
+
+    def read_late(file: Path, network: keras.Model) -> None:
+        if not networks:
+            networks.append(save(tmp_path, run(model=newer), seed=2))
+        read(file, network)
+
+    monkeypatch.setattr(store, "_read_weights", read_late)
+    stored = store.load(tmp_path)
+    assert stored.config.model == newer
+    np.testing.assert_array_equal(outputs(stored.network), outputs(networks[0]))
+
+
 def test_the_files_of_a_model(tmp_path: Path) -> None:
     metrics = {"bleu": np.float32(0.5), "loss": float("nan"), "sizes": np.array([1, 2])}
     history = [{"epoch": 1, "loss": np.float32(0.25)}, {"epoch": 2, "loss": 0.125, "bleu": 3.0}]
@@ -295,13 +313,13 @@ def test_a_configuration_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     good = json.loads(path.read_text())
     for changed, message in (
         (
-            {**good, "format": 3},
-            "holds a translator in format 3; this version of nlp_rnn reads translators and taggers",
+            {**good, "format": 2},
+            "holds a translator in format 2; this version of nlp_rnn reads translators and taggers",
         ),
-        ({**good, "family": "parser"}, "holds a parser in format 2; .* reads .* up to format 2"),
+        ({**good, "family": "parser"}, "holds a parser in format 1; .* reads .* up to format 1"),
         # A translator's settings are not those of a tagger.
         ({**good, "family": "tagger"}, "config.json: Unknown configuration key"),
-        ({"format": 2}, "is broken .it has no family"),
+        ({"format": 1}, "is broken .it has no family"),
         ([], "is broken .a table of names and values was expected"),
         ({**good, "config": []}, "is broken .its config is no table"),
         ({**good, "config": {**good["config"], "sampels": True}}, "config.json: Unknown configuration key 'sampels'"),

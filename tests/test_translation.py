@@ -16,11 +16,10 @@ TARGET_CHARACTERS = "ABCDEFG "
 SIZES = {
     "cell": "lstm", "embedding_size": 8, "encoder_size": 8, "encoder_layers": 1, "decoder_size": 8,
     "decoder_layers": 1, "attention_size": 8, "residual": False, "dropout": 0.1, "tie_embeddings": False,
-    "scale_embeddings": False,
 }  # fmt: skip
 SEARCH = {
     "beam_size": 3, "length_penalty": 1.0, "coverage_penalty": 0.0, "minimum_length": 0, "maximum_length": 30,
-    "n_best": 3,
+    "maximum_length_ratio": 2.0, "n_best": 3,
 }  # fmt: skip
 
 
@@ -126,14 +125,18 @@ def test_a_text_gets_the_same_answer_alone_and_in_any_batch(module: TranslationM
                     np.testing.assert_array_equal(column[index], alone[name][0])
 
 
-def test_greatest_length_is_twice_the_source_plus_twenty_and_never_above_the_maximum() -> None:
+@pytest.mark.parametrize(("ratio", "lengths"), [(2.0, [22, 26, 30, 0]), (1.5, [21, 24, 30, 0]), (0.0, [20] * 3 + [0])])
+def test_greatest_length_is_the_source_s_times_a_ratio_plus_twenty_and_never_above_the_maximum(
+    ratio: float, lengths: list[int]
+) -> None:
     network = random_network()
     bias = np.zeros(4 + len(TARGET_CHARACTERS), np.float32)
     bias[EOS] = -1e4  # the end never comes of its own
     network.output_bias.assign(bias)
-    answer = call(module_of(network, beam_size=1, n_best=1, maximum_length=30), "explain", ["a", "abc", "abcdefgh", ""])
-    assert answer["target_lengths"].tolist() == [22, 26, 30, 0]
-    assert [len(text) for text in answer["translation"]] == [22, 26, 30, 0]
+    module = module_of(network, beam_size=1, n_best=1, maximum_length=30, maximum_length_ratio=ratio)
+    answer = call(module, "explain", ["a", "abc", "abcdefgh", ""])
+    assert answer["target_lengths"].tolist() == lengths
+    assert [len(text) for text in answer["translation"]] == lengths
 
 
 def test_explain_gives_the_tokens_and_where_each_target_token_looked(

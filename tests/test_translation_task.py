@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from nlp_rnn import runs, store
 from nlp_rnn.config import BatchConfig, DataConfig, TextConfig
+from nlp_rnn.corpora import Corpus
 from nlp_rnn.jobs import TranslatorRun
 from nlp_rnn.metrics import translation_metrics
 from nlp_rnn.model_config import SearchConfig, TranslatorConfig
@@ -47,6 +49,17 @@ def test_two_vocabularies_are_learned_and_stored(tmp_path: Path) -> None:
     assert stored.text.source.vocabulary_size < stored.text.target.vocabulary_size
     assert stored.text.source.tokenize(umlauts).to_list()[0] == [1]  # unknown to English
     assert stored.text.target.tokenize(umlauts).to_list()[0] != [1]
+
+
+def test_targets_that_no_translation_may_be_as_long_as_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = datasets.Dataset.from_dict({"source": ["a b", "a", "b a"], "target": ["b " * 25, "b " * 22, "b " * 24]})
+    corpus = Corpus(train=rows, validation=rows, notes=())
+    for ratio, expected in ((2.0, "1 of 3 training targets are longer than"), (3.0, "")):
+        caplog.clear()
+        search = dataclasses.replace(RUN.search, maximum_length_ratio=ratio)
+        task = runs.prepare(dataclasses.replace(RUN, search=search), corpus)
+        task.set_up()
+        assert expected in caplog.text and ("longer" in caplog.text) == bool(expected)
 
 
 def translated_alone(task: TranslationTask, texts: Iterable[str]) -> Iterator[str]:

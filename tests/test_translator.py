@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nlp_rnn.layers.precision import policy_of
 from nlp_rnn.models.translator import Translator
 from nlp_rnn.search import Hypotheses
 from nlp_rnn.text import BOS, EOS, PAD, UNK
@@ -23,7 +24,7 @@ def translator_of(dtype: str = "float32", *, spread: float = 0.6, **changed: Any
     shared = changed.get("share_embeddings", False)
     arguments = {
         "source_vocabulary_size": SOURCES, "target_vocabulary_size": SOURCES if shared else TARGETS,
-        "share_embeddings": False, "tie_embeddings": False, "scale_embeddings": False, **SIZES, **changed,
+        "share_embeddings": False, "tie_embeddings": False, **SIZES, **changed,
     }  # fmt: skip
     translator = Translator(**arguments, dtype=keras.DTypePolicy(dtype))
     generator = np.random.default_rng(1)
@@ -63,24 +64,19 @@ def cross_entropy(logits: tf.Tensor, batch: dict[str, tf.Tensor], smoothing: flo
     return total
 
 
-@pytest.mark.parametrize(("scale_embeddings", "read"), [(True, 8), (False, 1)])
-@pytest.mark.parametrize("tie_embeddings", [False, True])
-def test_what_is_read_begins_larger_than_what_scores(tie_embeddings: bool, scale_embeddings: bool, read: float) -> None:
+def test_what_is_read_begins_larger_than_what_scores() -> None:
     """So that the encoder tells tokens apart from the start, and the first guess is nearly even all the same."""
     sizes = {**SIZES, "source_vocabulary_size": 300, "target_vocabulary_size": 200, "embedding_size": 64}
-    translator = Translator(
-        **sizes, share_embeddings=False, tie_embeddings=tie_embeddings, scale_embeddings=scale_embeddings
-    )
-    tokens = tf.range(200)
-    vectors = (
-        translator.source_vectors(),
-        translator.source_embedding(tokens),
-        translator.target_embedding(tokens),
-        translator.output_embedding.embeddings,
-    )
-    norms = [np.linalg.norm(part, axis=1).mean() for part in vectors]
-    np.testing.assert_allclose(norms, [read, read, read, 1], rtol=0.1)
-    assert np.exp(log_softmax(translator(BATCH))).max() < 10 / 200
+    translator = Translator(**sizes, share_embeddings=False, tie_embeddings=False)
+    norms = [
+        np.linalg.norm(embedding.get_weights()[0], axis=1).mean()
+        for embedding in (translator.source_embedding, translator.target_embedding, translator.output_embedding)
+    ]
+    np.testing.assert_allclose(norms, [4, 4, 1], rtol=0.1)
+    tied = Translator(**sizes, share_embeddings=False, tie_embeddings=True)
+    for network in (translator, tied):
+        probabilities = np.exp(log_softmax(network(BATCH)))
+        assert probabilities.max() < 10 / 200
 
 
 @pytest.mark.parametrize("tie_embeddings", [False, True])
@@ -275,7 +271,7 @@ def test_embeddings_are_one_variable_where_they_are_one(
     [
         {},
         {"share_embeddings": True, "tie_embeddings": True, "cell": "gru", "residual": True, "training_path": "cudnn"},
-        {"decoder_layers": 2, "encoder_layers": 2, "dropout": 0.25, "scale_embeddings": True},
+        {"decoder_layers": 2, "encoder_layers": 2, "dropout": 0.25},
     ],
 )
 def test_comes_back_from_a_file(changed: dict, tmp_path: Path) -> None:
@@ -303,6 +299,18 @@ def test_half_precision_has_a_float32_loss_that_is_close(dtype: str) -> None:
     assert float(loss) == pytest.approx(float(expected), rel=0.01)
     for gradient in tape.gradient(loss, [weight.value for weight in half.trainable_variables]):
         assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+
+
+@pytest.mark.parametrize(("weights", "tolerance"), [("float16", 1e-5), ("bfloat16", 0.05)])
+def test_weights_of_16_bits_are_computed_with_as_is_said(weights: str, tolerance: float) -> None:
+    """In float16 they are stored alone; in bfloat16 products are computed as well."""
+    rounded = translator_of()
+    small = Translator(**rounded.arguments, dtype=policy_of(weights))
+    for ours, theirs in zip(small.variables, rounded.variables, strict=True):
+        ours.assign(tf.cast(theirs.value, ours.dtype))
+        theirs.assign(tf.cast(ours.value, theirs.dtype))
+    assert small.target_embedding.embeddings.dtype == weights
+    np.testing.assert_allclose(small(BATCH), rounded(BATCH), atol=tolerance)
 
 
 def test_dropout_is_of_training_alone() -> None:

@@ -64,5 +64,5 @@ def of_scores(policy: keras.DTypePolicy) -> keras.DTypePolicy:
 
 
 def of_tables(policy: keras.DTypePolicy) -> keras.DTypePolicy:
-    """Returns the policy of an embedding: of a table in 16 bits the rows alone are cast, by those who use them."""
-    return policy if policy.variable_dtype == "float32" else keras.DTypePolicy(policy.variable_dtype)
+    """Returns the policy of an embedding: rows alone are cast, by those who use them, and not the whole table."""
+    return keras.DTypePolicy(policy.variable_dtype)

@@ -18,11 +18,8 @@ from nlp_rnn.text import EOS, PAD, WHITE_SPACE, Tokenizer
 
 Answer = dict[str, tf.Tensor]
 
-# A translation has at most so many tokens for each one of its source, and so
-# many more. This depends on the row alone, so that its answer does not depend
-# on the rows beside it, and a model that repeats itself comes to an end.
-TARGET_TOKENS_PER_SOURCE_TOKEN = 2
-FURTHER_TARGET_TOKENS = 20
+# What short translations may have beyond their source's share.
+_FURTHER_TARGET_TOKENS = 20
 
 _BLANK = f"[{WHITE_SPACE}]*"
 _TEXT = tf.TensorSpec([None], tf.string, name="text")
@@ -53,9 +50,8 @@ class TranslationModule(tf.Module):
         source_tokenizer: for the text that comes in.
         target_tokenizer: for the translations; the same object if shared.
         beam_size, length_penalty, coverage_penalty, minimum_length,
-        maximum_length, n_best: see `nlp_rnn.model_config.SearchConfig`. A text has
-            at most twice as many tokens in translation as in the source, plus
-            20, and never more than `maximum_length`.
+        maximum_length, maximum_length_ratio, n_best: see
+            `nlp_rnn.model_config.SearchConfig`.
 
     Raises:
         ValueError: the network computes in another precision, or its
@@ -73,6 +69,7 @@ class TranslationModule(tf.Module):
         coverage_penalty: float,
         minimum_length: int,
         maximum_length: int,
+        maximum_length_ratio: float,
         n_best: int,
     ):
         super().__init__()
@@ -87,6 +84,7 @@ class TranslationModule(tf.Module):
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.maximum_length = maximum_length
+        self.maximum_length_ratio = maximum_length_ratio
         self.n_best_size = n_best
         self.beam_size = beam_size
         self.length_penalty = length_penalty
@@ -104,7 +102,8 @@ class TranslationModule(tf.Module):
         """Returns `translation` string (b,), `score` float32 (b,) and `truncated` bool (b,).
 
         A score is the log-probability of the translation, divided by
-        ((5 + its tokens) / 6) ** length_penalty, its end counted.
+        ((5 + its tokens) / 6) ** length_penalty, its end counted, plus the
+        coverage penalty if there is one.
         """
         source = self._read(text)
         found = self._search(source, self._encode(source), n_best=1)
@@ -162,7 +161,11 @@ class TranslationModule(tf.Module):
             tokens=tf.where(places == lengths[:, tf.newaxis], EOS, padded),
             lengths=lengths + 1,
             truncated=whole > self.maximum_length,
-            maximum_lengths=tf.where(lengths == 0, 0, greatest_target_lengths(lengths, self.maximum_length)),
+            maximum_lengths=tf.where(
+                lengths == 0,
+                0,
+                greatest_target_lengths(lengths, ratio=self.maximum_length_ratio, maximum_length=self.maximum_length),
+            ),
         )
 
     def _encode(self, source: _Source) -> Encoded:
@@ -196,15 +199,18 @@ class TranslationModule(tf.Module):
         return tf.ensure_shape(texts, found.lengths.shape)
 
 
-def greatest_target_lengths(source_lengths: tf.Tensor, maximum_length: int) -> tf.Tensor:
-    """Returns how long translations may get; it depends on each row alone, and so does the translation.
+def greatest_target_lengths(source_lengths: tf.Tensor, *, ratio: float, maximum_length: int) -> tf.Tensor:
+    """Returns how long translations may get, int32 (b,), so that a model that repeats itself comes to an end.
+
+    It depends on each row alone, and so does the translation.
 
     Args:
         source_lengths: int32 (b,). Tokens of the sources, EOS not counted.
+        ratio: the most tokens for each one of the source; any translation may have 20 more.
         maximum_length: the most tokens of any translation.
     """
-    wanted = TARGET_TOKENS_PER_SOURCE_TOKEN * source_lengths + FURTHER_TARGET_TOKENS
-    return tf.minimum(wanted, maximum_length)
+    share = tf.cast(ratio * tf.cast(source_lengths, tf.float32), tf.int32)
+    return tf.minimum(share + _FURTHER_TARGET_TOKENS, maximum_length)
 
 
 def _pieces(tokenizer: Tokenizer, tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:

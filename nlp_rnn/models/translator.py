@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from nlp_rnn.layers.attention import Memory
 from nlp_rnn.layers.decoder import AttentionDecoder, DecoderState
-from nlp_rnn.layers.embedding import ScaledEmbedding
 from nlp_rnn.layers.encoder import Cell, RecurrentEncoder
 from nlp_rnn.layers.precision import of_scores, of_tables
 from nlp_rnn.layers.recurrent import Path
@@ -40,8 +38,6 @@ class Translator(keras.Model):
             then be the same.
         tie_embeddings: Use the target embedding as the output projection too
             (Press and Wolf, 2017).
-        scale_embeddings: Read embeddings multiplied by the square root of their
-            width; see `ScaledEmbedding`.
         embedding_size, cell, encoder_size, encoder_layers, decoder_size,
         decoder_layers, attention_size, residual, dropout: see
             `nlp_rnn.model_config.TranslatorConfig`.
@@ -71,7 +67,6 @@ class Translator(keras.Model):
         target_vocabulary_size: int,
         share_embeddings: bool,
         tie_embeddings: bool,
-        scale_embeddings: bool,
         embedding_size: int,
         cell: Cell,
         encoder_size: int,
@@ -92,20 +87,17 @@ class Translator(keras.Model):
             )
         self.arguments = {
             "source_vocabulary_size": source_vocabulary_size, "target_vocabulary_size": target_vocabulary_size,
-            "share_embeddings": share_embeddings, "tie_embeddings": tie_embeddings,
-            "scale_embeddings": scale_embeddings, "embedding_size": embedding_size, "cell": cell,
-            "encoder_size": encoder_size, "encoder_layers": encoder_layers, "decoder_size": decoder_size,
-            "decoder_layers": decoder_layers, "attention_size": attention_size,
+            "share_embeddings": share_embeddings, "tie_embeddings": tie_embeddings, "embedding_size": embedding_size,
+            "cell": cell, "encoder_size": encoder_size, "encoder_layers": encoder_layers,
+            "decoder_size": decoder_size, "decoder_layers": decoder_layers, "attention_size": attention_size,
             "residual": residual, "dropout": dropout,
         }  # fmt: skip
         policy = self.dtype_policy
-        embedding = ScaledEmbedding if scale_embeddings else keras.layers.Embedding
-        begun = _beginning(embedding_size, policy)
-        self.source_embedding = embedding(source_vocabulary_size, embedding_size, name="source_embedding", **begun)
+        self.source_embedding = _embedding(source_vocabulary_size, embedding_size, "source_embedding", policy)
         self.target_embedding = (
             self.source_embedding
             if share_embeddings
-            else embedding(target_vocabulary_size, embedding_size, name="target_embedding", **begun)
+            else _embedding(target_vocabulary_size, embedding_size, "target_embedding", policy)
         )
         self.encoder = RecurrentEncoder(
             units=encoder_size, layers=encoder_layers, cell=cell, residual=residual, dropout=dropout,
@@ -120,9 +112,7 @@ class Translator(keras.Model):
         self.output_embedding = (
             self.target_embedding
             if tie_embeddings
-            else keras.layers.Embedding(
-                target_vocabulary_size, output_size, name="output_embedding", **_beginning(output_size, policy)
-            )
+            else _embedding(target_vocabulary_size, output_size, "output_embedding", policy, norm=1.0)
         )
         self.output_bias = self.add_weight(
             name="output_bias", shape=(target_vocabulary_size,), initializer="zeros", dtype="float32", autocast=False
@@ -254,18 +244,20 @@ class Translator(keras.Model):
         truth = keras.random.uniform(shape, seed=self.decoder.seed_generator) < truth_share
         return tf.where(truth, previous, _shifted(guesses))
 
-    def source_vectors(self) -> np.ndarray:
-        """Returns what the encoder reads of each source token, float32 (source_vocabulary_size, embedding_size)."""
-        return self.source_embedding(tf.range(self.arguments["source_vocabulary_size"])).numpy()
-
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments, without `training_path`: it belongs to a machine, not to a model."""
         return {**super().get_config(), **self.arguments}
 
 
-def _beginning(width: int, policy: Any) -> dict[str, Any]:
-    """Returns how an embedding begins: with vectors of about norm 1, so that the first logits are small."""
-    return {"embeddings_initializer": keras.initializers.RandomNormal(stddev=width**-0.5), "dtype": of_tables(policy)}
+def _embedding(size: int, width: int, name: str, policy: Any, *, norm: float = 4.0) -> keras.layers.Embedding:
+    """Returns an embedding whose vectors begin at about this norm.
+
+    At the norm of 1 that an output projection wants, the encoder's first outputs are so small and alike that attention
+    has nothing to choose between, and is found hundreds of steps later; at 10 the first logits of a tied output are too
+    large.
+    """
+    spread = keras.initializers.RandomNormal(stddev=norm * width**-0.5)
+    return keras.layers.Embedding(size, width, embeddings_initializer=spread, name=name, dtype=of_tables(policy))
 
 
 def _shifted(tokens: tf.Tensor) -> tf.Tensor:

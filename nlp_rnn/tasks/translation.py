@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 import datasets
+import numpy as np
 import tensorflow as tf
 
 from nlp_rnn import batching
@@ -85,6 +86,14 @@ class TranslationTask:
             _log.warning(
                 "%d of %d training pairs have more than %d tokens and are left out.",
                 plan.overlong, plan.overlong + plan.examples, self.run.batching.longest_example,
+            )  # fmt: skip
+        out_of_reach = np.count_nonzero(self._lengths.target > self._greatest_target_lengths(self._lengths.source))
+        if out_of_reach:
+            _log.warning(
+                "%d of %d training targets are longer than any translation of their sources may get, which is %g times "
+                "as many tokens, 20 more, and %d at most: see maximum_length_ratio and maximum_length.",
+                out_of_reach, len(self._lengths.target), self.run.search.maximum_length_ratio,
+                self.run.search.maximum_length,
             )  # fmt: skip
         source_padding, target_padding = plan.padding
         _log.info(
@@ -212,8 +221,14 @@ class TranslationTask:
         """Translates tokens int32 (batch, source) greedily, of which `mask` bool tells the real ones."""
         encoded = self.network.encode(source, mask)
         lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1) - 1  # EOS
-        limits = greatest_target_lengths(lengths, self.run.search.maximum_length)
+        limits = self._greatest_target_lengths(lengths)
         return self.network.search(encoded, maximum_lengths=limits, beam_size=1, with_attention=with_attention)
+
+    def _greatest_target_lengths(self, source_lengths: Any) -> tf.Tensor:
+        search = self.run.search
+        return greatest_target_lengths(
+            source_lengths, ratio=search.maximum_length_ratio, maximum_length=search.maximum_length
+        )
 
     def review(self) -> Review:
         """Returns the lengths, the worst greedy translations of validation sentences, and the attention of some."""
