@@ -87,14 +87,7 @@ class TranslationTask:
                 "%d of %d training pairs have more than %d tokens and are left out.",
                 plan.overlong, plan.overlong + plan.examples, self.run.batching.longest_example,
             )  # fmt: skip
-        out_of_reach = np.count_nonzero(self._lengths.target > self._greatest_target_lengths(self._lengths.source))
-        if out_of_reach:
-            _log.warning(
-                "%d of %d training targets are longer than any translation of their sources may get, which is %g times "
-                "as many tokens, 20 more, and %d at most: see maximum_length_ratio and maximum_length.",
-                out_of_reach, len(self._lengths.target), self.run.search.maximum_length_ratio,
-                self.run.search.maximum_length,
-            )  # fmt: skip
+        self._tell_of_targets_out_of_reach()
         source_padding, target_padding = plan.padding
         _log.info(
             "%d pairs in %d batches of %d shapes; padding: %.1f %% of the source, %.1f %% of the target.",
@@ -115,6 +108,16 @@ class TranslationTask:
             padding_share=plan.padding_share,
         )
         return made if self.corpus.stream is None else self._on_stream(made, self.corpus.stream)
+
+    def _tell_of_targets_out_of_reach(self) -> None:
+        lengths, search = self._lengths, self.run.search
+        number = np.count_nonzero(lengths.target > self._greatest_target_lengths(lengths.source))
+        if number:
+            _log.warning(
+                "%d of %d training targets are longer than any translation of their sources may get, which is %g times "
+                "as many tokens, 20 more, and %d at most: see maximum_length_ratio and maximum_length.",
+                number, len(lengths.target), search.maximum_length_ratio, search.maximum_length,
+            )  # fmt: skip
 
     def _on_stream(self, made: Training, stream: Stream) -> Training:
         tokenizers = self._both_tokenizers()
