@@ -82,7 +82,8 @@ class SearchConfig:
             self.minimum_length,
             f"between 0 and maximum_length ({self.maximum_length})",
         )
-        require(self.maximum_length_ratio >= 0, "maximum_length_ratio", self.maximum_length_ratio, "at least 0")
+        ratio = self.maximum_length_ratio
+        require(0 <= ratio < float("inf"), "maximum_length_ratio", ratio, "at least 0 and finite")
         require(self.n_best >= 1, "n_best", self.n_best, "at least 1")
 
 

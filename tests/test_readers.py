@@ -180,7 +180,7 @@ def test_a_json_array_that_is_nested_too_deeply_is_refused_with_its_row(tmp_path
     ("name", "text", "place"),
     [
         ("a.json", '[{"text": "a"}, {"text": %s}]', "row 2: cannot"),
-        ("a.jsonl", '{"text": "a"}\n{"text": %s}', "line 2: e"),
+        ("a.jsonl", '{"text": "a"}\n{"text": %s}', "line 2: expected"),
     ],
 )
 def test_numbers_of_too_many_digits_are_refused_with_their_place(tmp_path, name, text, place):

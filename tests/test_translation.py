@@ -125,7 +125,10 @@ def test_a_text_gets_the_same_answer_alone_and_in_any_batch(module: TranslationM
                     np.testing.assert_array_equal(column[index], alone[name][0])
 
 
-@pytest.mark.parametrize(("ratio", "lengths"), [(2.0, [22, 26, 30, 0]), (1.5, [21, 24, 30, 0]), (0.0, [20] * 3 + [0])])
+@pytest.mark.parametrize(
+    ("ratio", "lengths"),
+    [(2.0, [22, 26, 30, 0]), (1.5, [21, 24, 30, 0]), (0.0, [20, 20, 20, 0]), (1e12, [30, 30, 30, 0])],
+)
 def test_greatest_length_is_the_source_s_times_a_ratio_plus_twenty_and_never_above_the_maximum(
     ratio: float, lengths: list[int]
 ) -> None:

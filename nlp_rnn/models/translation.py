@@ -209,8 +209,9 @@ def greatest_target_lengths(source_lengths: tf.Tensor, *, ratio: float, maximum_
         ratio: the most tokens for each one of the source; any translation may have 20 more.
         maximum_length: the most tokens of any translation.
     """
-    share = tf.cast(ratio * tf.cast(source_lengths, tf.float32), tf.int32)
-    return tf.minimum(share + _FURTHER_TARGET_TOKENS, maximum_length)
+    wanted = ratio * tf.cast(source_lengths, tf.float32) + _FURTHER_TARGET_TOKENS
+    # The least first: a large ratio would not fit into an integer.
+    return tf.cast(tf.minimum(wanted, float(maximum_length)), tf.int32)
 
 
 def _pieces(tokenizer: Tokenizer, tokens: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
